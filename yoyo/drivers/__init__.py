@@ -1,0 +1,1 @@
+"""Code that touches the outside world, each package behind one or more ports."""

@@ -1,0 +1,1 @@
+"""The `local` platform: a supervised llama.cpp server on this machine, loopback only."""

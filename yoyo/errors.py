@@ -1,0 +1,168 @@
+"""The error tree: what happened, why, what to do next, and one exit code each. No I/O.
+
+Exit codes are part of the interface: scripts depend on them, so a released code
+never changes its meaning. 0 is success, 2 is a usage error (typer's own),
+130 an interrupt. `docs/exit-codes.md` is generated from this file.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class YoyoError(Exception):
+    """Base of every error that an operator may see.
+
+    `what` is one sentence in the past tense; `why` the cause as far as it is known;
+    `fix` the next thing to do, a command where there is one. `details` are extra lines
+    (log lines, a list of mistakes), printed as they are after sanitising.
+    """
+
+    exit_code: ClassVar[int] = 1
+    summary: ClassVar[str] = "an unexpected failure inside yoyo"
+
+    def __init__(
+        self, what: str, *, why: str = "", fix: str = "", details: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+        self.details = details
+
+    @property
+    def code(self) -> str:
+        """Stable name for machines: the class name."""
+        return type(self).__name__
+
+
+class ConfigInvalid(YoyoError):
+    """Also carries every mistake, one line each, in `details`."""
+
+    exit_code = 10
+    summary = "the configuration has mistakes (all of them are listed)"
+
+
+class ConfigNotFound(YoyoError):
+    exit_code = 11
+    summary = "no yoyo.yaml was found"
+
+
+class ConfigExists(YoyoError):
+    exit_code = 12
+    summary = "`init` would overwrite a file"
+
+
+class NodeUnknown(YoyoError):
+    exit_code = 13
+    summary = "the configuration has no node of that name"
+
+
+class DriverUnavailable(YoyoError):
+    exit_code = 14
+    summary = "the machine driver is unknown, or its extra is not installed"
+
+
+class Frozen(YoyoError):
+    exit_code = 20
+    summary = "the kill switch is on (`yoyo freeze`)"
+
+
+class OverBudget(YoyoError):
+    exit_code = 21
+    summary = "today's or this month's spend plus the worst case would pass a cap"
+
+
+class NodeBusy(YoyoError):
+    exit_code = 22
+    summary = "the node works, or another yoyo command holds it"
+
+
+class GuardNotArmed(YoyoError):
+    exit_code = 23
+    summary = "a guard that should stop the node by itself is not armed"
+
+
+class BootFailed(YoyoError):
+    exit_code = 30
+    summary = "the node or its engine died while starting"
+
+
+class BootTimeout(YoyoError):
+    exit_code = 31
+    summary = "the engine did not become healthy in time"
+
+
+class PortTaken(YoyoError):
+    exit_code = 32
+    summary = "the configured port is in use"
+
+
+class ModelInvalid(YoyoError):
+    exit_code = 33
+    summary = "the model file is missing, truncated or not GGUF"
+
+
+class NodeNotReady(YoyoError):
+    exit_code = 34
+    summary = "the command needs a ready node and there is none"
+
+
+class EngineFailed(YoyoError):
+    exit_code = 35
+    summary = "the engine refused a request or broke off its answer"
+
+
+class StopFailed(YoyoError):
+    exit_code = 36
+    summary = "the node did not stop; it may still cost money"
+
+
+class ForeignNode(YoyoError):
+    exit_code = 37
+    summary = "a machine of that name exists which this ledger does not know"
+
+
+class EngineUnavailable(YoyoError):
+    exit_code = 38
+    summary = "the engine to run is not installed or not executable"
+
+
+class LedgerCorrupt(YoyoError):
+    exit_code = 40
+    summary = "the ledger's chain or format is broken"
+
+
+class LedgerWriteFailed(YoyoError):
+    exit_code = 41
+    summary = "the ledger could not be written (disk full, no permission)"
+
+
+class LedgerOpenIntents(YoyoError):
+    exit_code = 42
+    summary = "`ledger verify --strict` found intents without an outcome"
+
+
+class LedgerRowRefused(YoyoError):
+    exit_code = 43
+    summary = "a row held something the ledger's format does not allow"
+
+
+class LedgerHeadMismatch(YoyoError):
+    exit_code = 44
+    summary = "the ledger does not contain the row it was expected to contain"
+
+
+class StateUnwritable(YoyoError):
+    exit_code = 50
+    summary = "the state directory cannot be created or written"
+
+
+class DoctorFailed(YoyoError):
+    exit_code = 51
+    summary = "`doctor` found at least one failed prerequisite"
+
+
+class Interrupted(YoyoError):
+    exit_code = 130
+    summary = "interrupted by SIGINT or SIGTERM"

@@ -1,0 +1,142 @@
+"""The ledger's rows as values. `docs/formats/ledger.md` is the format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+COLUMNS = (
+    "event_id",
+    "timestamp_utc",
+    "event_type",
+    "moduleId",
+    "node_id",
+    "job_id",
+    "input_hash",
+    "adapter_versions",
+    "cache_hit_ratio",
+    "tokens_processed",
+    "gpu_seconds",
+    "cost_usd",
+    "completion_status",
+    "error_code",
+    "operator_id",
+    "seq",
+    "row_hash",
+)
+GENESIS_HASH = "0" * 64
+
+
+class EventType(StrEnum):
+    """What a row records."""
+
+    BOOT_REQUEST = "BOOT_REQUEST"
+    BOOT_COMPLETE = "BOOT_COMPLETE"
+    JOB_START = "JOB_START"
+    JOB_COMPLETE = "JOB_COMPLETE"
+    CHECKPOINT = "CHECKPOINT"
+    TEARDOWN_REQUEST = "TEARDOWN_REQUEST"
+    TEARDOWN_COMPLETE = "TEARDOWN_COMPLETE"
+    PREEMPTION = "PREEMPTION"
+    ADAPTER_LOAD = "ADAPTER_LOAD"
+    KV_POOL_SYNC = "KV_POOL_SYNC"
+
+
+class CompletionStatus(StrEnum):
+    """How the recorded thing ended, or `pending` for an intent."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a caller wants recorded; the ledger adds event_id, time, seq and hash.
+
+    `job_id` is the idempotency id. All lifecycle rows of one machine life (boot request to
+    teardown) carry the id of that life, which is also the resource's label; the two rows of
+    a job carry the job's own. None means unknown and is written as an empty field.
+    """
+
+    event_type: EventType
+    module_id: str
+    node_id: str
+    job_id: str
+    completion_status: CompletionStatus
+    operator_id: str
+    error_code: str = ""
+    input_hash: str = ""
+    adapter_versions: tuple[str, ...] = ()
+    cache_hit_ratio: Decimal | None = None
+    tokens_processed: int | None = None
+    gpu_seconds: Decimal | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One good row as it stands in the file; `line` is 1-based and counts the header."""
+
+    entry: Entry
+    event_id: str
+    timestamp: datetime
+    seq: int
+    row_hash: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A line that is no row: reported as a value, so that the good ones still load."""
+
+    line: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHead:
+    """The newest row's identity: enough to notice a cut tail when kept elsewhere."""
+
+    seq: int
+    row_hash: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.row_hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent whose outcome is not in the ledger (yet)."""
+
+    line: int
+    event_type: EventType
+    node_id: str
+    job_id: str
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `ledger verify` found. `ok` is False as soon as `problems` is not empty."""
+
+    rows: int
+    first_time: str
+    last_time: str
+    head: LedgerHead | None
+    problems: tuple[BadRow, ...]  # the first ones, in file order; see problem_count
+    problem_count: int
+    open_intents: tuple[OpenIntent, ...]
+    torn_tail_bytes: int  # bytes after the last newline: never acknowledged, recovered on append
+    clock_steps_back: int  # rows whose time is before the row above
+    expected_head_found: bool | None  # None: nothing was expected
+
+    @property
+    def ok(self) -> bool:
+        """Whether format, chain, sequence and pairing all hold."""
+        return self.problem_count == 0 and self.expected_head_found is not False

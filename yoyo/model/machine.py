@@ -1,0 +1,99 @@
+"""What a machine driver reports about a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from yoyo.model.ids import Secret
+
+
+class MachineState(StrEnum):
+    """The platform's view, without asking the engine."""
+
+    ABSENT = "absent"
+    PROVISIONING = "provisioning"  # accepted, no running machine yet
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"  # the platform gave no usable answer
+
+
+class StopCause(StrEnum):
+    """Why a machine stopped, as the machine itself or its platform recorded it."""
+
+    ORDERED = "ordered"  # somebody asked through yoyo
+    LIFETIME = "lifetime"
+    DEAD_MAN = "dead-man"
+    UNREACHABLE = "unreachable"  # the node's own fault rule: engine gone silent, nobody in charge
+    ENGINE_EXITED = "engine-exited"
+    SUPERVISOR_LOST = "supervisor-lost"  # nothing recorded the stop; its time is the last heartbeat
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A base URL and a key at which an engine answers."""
+
+    url: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """One guard as really armed on the platform, not as configured."""
+
+    name: str  # monitor, dead-man, lifetime, platform-cap
+    armed: bool
+    fires_at: datetime | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A machine as observed just now. Times are the platform's own, None when unknown."""
+
+    state: MachineState
+    request_id: str = ""  # the idempotency id it was created with; "" when there is none
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    stop_cause: StopCause | None = None
+    endpoint: Endpoint | None = None
+    guards: tuple[GuardStatus, ...] = ()
+    detail: str = ""  # one line for people
+    log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the GGUF header says and the roofline needs."""
+
+    name: str
+    path: str
+    architecture: str
+    file_bytes: int
+    weight_bytes: int  # tensor data alone
+    layers: int
+    kv_bytes_per_token: int | None  # at f16/f16; None where the header does not say
+    context_length: int | None  # tokens the model was trained for
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing that `up` would create."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePlan:
+    """What `create` would do; made without changing anything."""
+
+    resources: tuple[Resource, ...]
+    model: ModelFacts | None
+    caps: tuple[tuple[str, int], ...]  # (guard, seconds) that this driver would arm
+    hourly_usd: Decimal | None

@@ -1,0 +1,1 @@
+"""One file a use case. Knows ports and core, never a driver."""

@@ -1,0 +1,1 @@
+"""One Protocol a file: what the use cases need from the outside world."""

@@ -1,0 +1,79 @@
+"""The machines port: create, observe, stop and delete nodes on one platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from yoyo.model.machine import MachinePlan, Observation
+from yoyo.model.settings import NodeSettings
+
+
+class Machines(Protocol):
+    """One platform. Every method may be called again after a crash at any point.
+
+    A driver wraps foreign exceptions itself: what leaves it is a YoyoError. What it cannot
+    find out is `MachineState.UNKNOWN`, never an exception and never a guess.
+    """
+
+    def plan(self, node: NodeSettings) -> MachinePlan:
+        """Check that `create` can work and list what it would make. Changes nothing.
+
+        Raises:
+            ModelInvalid, EngineUnavailable, PortTaken, DriverUnavailable.
+        """
+        ...
+
+    def create(self, node: NodeSettings, request_id: str) -> None:
+        """Bring a machine into being, labelled with `request_id`; returns when accepted.
+
+        Idempotent: with a machine of the same `request_id` running or starting it returns
+        silently. A stopped machine of another life is replaced.
+
+        Raises:
+            ForeignNode: a machine of that name with another request_id runs.
+            BootFailed, EngineUnavailable, StateUnwritable.
+        """
+        ...
+
+    def observe(self, node: NodeSettings) -> Observation:
+        """Look. Never changes anything, never raises for a machine that is in no good state."""
+        ...
+
+    def stop(self, node: NodeSettings) -> None:
+        """Ask the machine to stop, with `guards.stop_grace_s` before force; returns when asked.
+
+        Stopping what is stopped or absent returns silently. A stop counts only when `observe`
+        says STOPPED or ABSENT.
+        """
+        ...
+
+    def delete(self, node: NodeSettings) -> None:
+        """Remove a stopped machine and all that was made for it. Absent: returns silently.
+
+        Raises:
+            NodeBusy: the machine still runs.
+        """
+        ...
+
+    def renew_lease(self, node: NodeSettings) -> None:
+        """Push the dead-man's deadline to `guards.lease_s` from now. No machine: silent."""
+        ...
+
+
+@runtime_checkable
+class HasLogs(Protocol):
+    """Optional: the driver can show the engine's log."""
+
+    def logs(self, node: NodeSettings, *, lines: int, follow: bool) -> Iterator[str]:
+        """The last `lines` lines, then, with `follow`, new ones until the machine has stopped."""
+        ...
+
+
+@runtime_checkable
+class HasPrerequisites(Protocol):
+    """Optional: the driver can examine what it needs on this machine."""
+
+    def prerequisites(self, node: NodeSettings) -> list[tuple[str, bool, str, str]]:
+        """(name, ok, finding, remedy) for each; remedy is "" when ok."""
+        ...
