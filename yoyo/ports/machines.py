@@ -14,6 +14,9 @@ class Machines(Protocol):
 
     A driver wraps foreign exceptions itself: what leaves it is a YoyoError. What it cannot
     find out is `MachineState.UNKNOWN`, never an exception and never a guess.
+
+    A driver class is named by an entry point in the group `yoyo.machines` and is called
+    as `Driver(state_dir=Path, clock=Clock)`; it keeps what it must under that directory.
     """
 
     def plan(self, node: NodeSettings) -> MachinePlan:
