@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 
 from yoyo.model.ids import Secret
@@ -95,5 +94,3 @@ class MachinePlan:
 
     resources: tuple[Resource, ...]
     model: ModelFacts | None
-    caps: tuple[tuple[str, int], ...]  # (guard, seconds) that this driver would arm
-    hourly_usd: Decimal | None

@@ -27,6 +27,10 @@ class Machines(Protocol):
         """
         ...
 
+    def caps(self, node: NodeSettings) -> tuple[tuple[str, int], ...]:
+        """The guards that `create` arms on the machine itself: (name, seconds). Pure."""
+        ...
+
     def create(self, node: NodeSettings, request_id: str) -> None:
         """Bring a machine into being, labelled with `request_id`; returns when accepted.
 

@@ -1,0 +1,117 @@
+"""Reducing the ledger to what is: machine lives, open jobs, spend. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from yoyo.model.ledger import BadRow, CompletionStatus, EventType, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One machine from its boot request to its end, as far as the ledger knows it."""
+
+    job_id: str
+    node_id: str
+    module_id: str
+    started: datetime  # the boot request's time
+    booted_at: datetime | None = None
+    teardown_at: datetime | None = None  # when its stop was asked for
+    closed_at: datetime | None = None
+    status: CompletionStatus | None = None
+    error_code: str = ""
+    gpu_seconds: Decimal | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job whose completion is not in the ledger."""
+
+    job_id: str
+    node_id: str
+    module_id: str
+    started: datetime
+    input_hash: str
+
+
+@dataclass(slots=True)
+class Book:
+    """The reduced ledger. `lives` holds, per node, every life in order of request."""
+
+    lives: dict[str, list[Life]] = field(default_factory=dict)
+    open_jobs: dict[str, OpenJob] = field(default_factory=dict)
+    bad_rows: list[BadRow] = field(default_factory=list)
+
+    def of(self, node: str) -> list[Life]:
+        """All lives of that node."""
+        return self.lives.get(node, [])
+
+    def last(self, node: str) -> Life | None:
+        """The newest life of that node, open or closed."""
+        lives = self.lives.get(node)
+        return lives[-1] if lives else None
+
+    def current(self, node: str) -> Life | None:
+        """The life of that node that is not closed."""
+        last = self.last(node)
+        return last if last is not None and last.closed_at is None else None
+
+    def jobs_of(self, node: str) -> list[OpenJob]:
+        """The node's open jobs."""
+        return [job for job in self.open_jobs.values() if job.node_id == node]
+
+
+_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
+
+
+def read_book(rows: Iterable[Row | BadRow]) -> Book:
+    """Reduce rows in file order. Bad rows are kept aside; the good ones still count."""
+    book = Book()
+    for row in rows:
+        if isinstance(row, BadRow):
+            book.bad_rows.append(row)
+        elif row.entry.event_type in (EventType.JOB_START, EventType.JOB_COMPLETE):
+            _job(book, row)
+        else:
+            _lifecycle(book, row)
+    return book
+
+
+def _job(book: Book, row: Row) -> None:
+    entry = row.entry
+    if entry.event_type is EventType.JOB_COMPLETE:
+        book.open_jobs.pop(entry.job_id, None)
+        return
+    book.open_jobs[entry.job_id] = OpenJob(
+        entry.job_id, entry.node_id, entry.module_id, row.timestamp, entry.input_hash
+    )
+
+
+def _lifecycle(book: Book, row: Row) -> None:
+    entry, kind = row.entry, row.entry.event_type
+    lives = book.lives.setdefault(entry.node_id, [])
+    life = lives[-1] if lives and lives[-1].job_id == entry.job_id else None
+    if life is None and kind in (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST):
+        # A teardown request for an id the ledger never booted: a machine found by chance.
+        life = Life(entry.job_id, entry.node_id, entry.module_id, row.timestamp)
+        lives.append(life)
+    if life is None:
+        return
+    if kind is EventType.BOOT_COMPLETE:
+        life = replace(life, booted_at=row.timestamp)
+    elif kind is EventType.TEARDOWN_REQUEST:
+        life = replace(life, teardown_at=row.timestamp)
+    elif kind in _CLOSING:
+        life = replace(
+            life,
+            closed_at=row.timestamp,
+            status=entry.completion_status,
+            error_code=entry.error_code,
+            gpu_seconds=entry.gpu_seconds,
+            cost_usd=entry.cost_usd,
+        )
+    lives[-1] = life

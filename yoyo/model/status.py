@@ -1,0 +1,55 @@
+"""What `yoyo status` reports of one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from yoyo.model.engine import Slots
+from yoyo.model.freeze import Freeze
+from yoyo.model.machine import GuardStatus
+
+
+class NodeState(StrEnum):
+    """A node's state in one word."""
+
+    ABSENT = "absent"
+    PROVISIONING = "provisioning"
+    BOOTING = "booting"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CostStatus:
+    """Money in USD; None when it cannot be known (no price configured)."""
+
+    hourly_usd: Decimal | None
+    since_boot_usd: Decimal | None
+    today_usd: Decimal | None
+    month_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node, observed at `observed_at`."""
+
+    node_id: str
+    module_id: str
+    driver: str
+    state: NodeState
+    since: datetime | None
+    endpoint: str | None
+    engine_healthy: bool
+    engine_model: str | None
+    slots: Slots | None
+    guards: tuple[GuardStatus, ...]
+    cost: CostStatus
+    frozen: Freeze | None
+    observed_at: datetime
+    notes: tuple[str, ...] = ()

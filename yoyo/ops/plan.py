@@ -1,0 +1,82 @@
+"""`yoyo plan` and `yoyo up --dry-run`: what a start would do, cost and reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from yoyo.core.roofline import Roofline, roofline
+from yoyo.core.state import node_state
+from yoyo.model.freeze import Freeze
+from yoyo.model.machine import MachinePlan, MachineState
+from yoyo.model.status import NodeState
+from yoyo.ops.context import Context
+from yoyo.ops.settle import GONE, is_healthy
+from yoyo.ops.up import Outlook, outlook
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """A start, described. Made without changing anything."""
+
+    node_id: str
+    module_id: str
+    driver: str
+    state: NodeState
+    actions: tuple[str, ...]
+    machine: MachinePlan | None  # None: nothing would be created
+    caps: tuple[tuple[str, int], ...]
+    hourly_usd: Decimal | None
+    outlook: Outlook
+    roofline: Roofline | None
+    frozen: Freeze | None
+
+
+def plan(ctx: Context) -> PlanResult:
+    """Compare what is with what `up` would make. Changes nothing, books nothing.
+
+    Raises:
+        ModelInvalid, EngineUnavailable, PortTaken: `up` would fail for the same reason.
+    """
+    seen = ctx.machines.observe(ctx.node)
+    book = ctx.book()
+    life = book.current(ctx.node.name)
+    healthy = is_healthy(ctx, seen)
+    state, _ = node_state(book.last(ctx.node.name), seen, healthy=healthy)
+    machine = ctx.machines.plan(ctx.node) if seen.state in GONE else None
+    forecast = outlook(ctx, book)
+    frozen = ctx.killswitch.state()
+    if machine is None and life is not None and life.teardown_at is None:
+        actions = ["nothing: the node is up" if life.booted_at else "wait for the boot under way"]
+    elif seen.state is MachineState.UNKNOWN:
+        actions = ["nothing: the machine's state is unknown"]
+    else:
+        actions = [] if machine is not None else ["finish the teardown that was cut short"]
+        if life is not None:
+            actions.append(f"book the end of {life.job_id}")
+        actions += [
+            "book BOOT_REQUEST",
+            f"create the machine on driver {ctx.node.driver}",
+            "wait for a healthy engine, read back the guards, look at the kill switch again",
+            "book BOOT_COMPLETE",
+        ]
+    if frozen is not None:
+        actions = [f"refuse: frozen by {frozen.operator}: {frozen.reason}"]
+    elif forecast.refusal is not None and life is None:
+        actions = [f"refuse: {forecast.refusal}"]
+    facts = machine.model if machine is not None else None
+    return PlanResult(
+        node_id=ctx.node.name,
+        module_id=ctx.node.module_id,
+        driver=ctx.node.driver,
+        state=state,
+        actions=tuple(actions),
+        machine=machine,
+        caps=ctx.machines.caps(ctx.node),
+        hourly_usd=ctx.node.prices.hourly_usd,
+        outlook=forecast,
+        roofline=roofline(facts, ctx.node.engine, ctx.node.hardware.memory_bandwidth_gb_s)
+        if facts
+        else None,
+        frozen=frozen,
+    )

@@ -1,0 +1,145 @@
+"""Bring ledger and machine into agreement before anything new begins."""
+
+from __future__ import annotations
+
+from yoyo.core.lives import Book, Life
+from yoyo.core.settle import closing, closing_without_machine, settle_jobs, settle_life
+from yoyo.errors import BootFailed, ForeignNode, NodeBusy, StopFailed, YoyoError
+from yoyo.model.engine import Health
+from yoyo.model.ledger import CompletionStatus
+from yoyo.model.machine import MachineState, Observation
+from yoyo.ops.context import Context
+
+GONE = (MachineState.STOPPED, MachineState.ABSENT)
+_STOP_SLACK_S = 10.0  # what a platform may take beyond the engine's own grace
+
+
+def is_healthy(ctx: Context, seen: Observation) -> bool:
+    """Whether a running machine's engine answers that it is well."""
+    return (
+        seen.state is MachineState.RUNNING
+        and seen.endpoint is not None
+        and ctx.engine.health(seen.endpoint) is Health.OK
+    )
+
+
+def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, list[str]]:
+    """Book what crashed commands, guards or the platform left open. Needs the node's lock.
+
+    Returns the ledger as it is then, and one line for people per row booked.
+
+    Raises:
+        LedgerCorrupt, LedgerWriteFailed.
+    """
+    book = ctx.book()
+    now = ctx.clock.now()
+    entry = settle_life(
+        book.current(ctx.node.name), seen, healthy=healthy, node=ctx.node, operator=ctx.operator
+    )
+    entries = [] if entry is None else [entry]
+    entries += settle_jobs(book, ctx.node.name, now, ctx.node.guards.job_lease_s, ctx.operator)
+    notes = []
+    for item in entries:
+        ctx.ledger.append(item)
+        what = item.error_code or item.completion_status
+        notes.append(f"settled: {item.event_type} of {item.job_id} ({what})")
+    return (ctx.book() if notes else book), notes
+
+
+def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> list[str]:
+    """Settle unless another command holds the node: then that command is at work on it.
+
+    Also does nothing when there is nothing to book, so that looking stays cheap.
+    """
+    book = ctx.book()
+    life = book.current(ctx.node.name)
+    due = settle_life(life, seen, healthy=healthy, node=ctx.node, operator=ctx.operator)
+    stale = settle_jobs(
+        book, ctx.node.name, ctx.clock.now(), ctx.node.guards.job_lease_s, ctx.operator
+    )
+    if due is None and not stale:
+        return []
+    try:
+        with ctx.locks.hold(ctx.node.name, operator=ctx.operator, command="settle", wait_s=0):
+            seen = ctx.machines.observe(ctx.node)
+            return settle(ctx, seen, healthy=is_healthy(ctx, seen))[1]
+    except NodeBusy:
+        return []
+
+
+def refuse_foreign(ctx: Context, life: Life | None, seen: Observation) -> None:
+    """Refuse to touch a live machine that no open life of this ledger accounts for.
+
+    Raises:
+        ForeignNode.
+    """
+    alive = seen.state not in GONE and seen.state is not MachineState.UNKNOWN
+    if alive and (life is None or life.job_id != seen.request_id):
+        raise ForeignNode(
+            f"A machine named {ctx.node.name} runs that this ledger does not know.",
+            why=f"It carries the request id {seen.request_id or '(none)'}; the ledger's open "
+            f"life of this node is {life.job_id if life else 'none'}.",
+            fix="Use the ledger it was started with, or stop it with "
+            f"`yoyo down --node {ctx.node.name} --now`, which books its end here.",
+        )
+
+
+def stop_and_wait(ctx: Context) -> Observation:
+    """Stop the machine and wait until the platform says that it is down.
+
+    Raises:
+        StopFailed: it still runs after its grace, or the platform gives no answer.
+    """
+    ctx.machines.stop(ctx.node)
+    deadline = ctx.clock.monotonic() + ctx.node.guards.stop_grace_s + _STOP_SLACK_S
+    delay = 0.005
+    while True:
+        seen = ctx.machines.observe(ctx.node)
+        if seen.state in GONE:
+            return seen
+        if ctx.clock.monotonic() > deadline:
+            raise StopFailed(
+                f"Node {ctx.node.name} did not stop: it is still {seen.state}.",
+                why=seen.detail or "The platform accepted the stop and nothing happened.",
+                fix=f"Run `yoyo down --node {ctx.node.name} --now` again; it may still cost "
+                "money until `yoyo status` says stopped.",
+            )
+        ctx.clock.sleep(delay)
+        delay = min(delay * 1.5, 0.5)
+
+
+def abandon_boot(
+    ctx: Context, request_id: str, failure: tuple[CompletionStatus, str] | None
+) -> None:
+    """Undo a boot that must not go on: stop its machine, then book the end of its life.
+
+    A machine that carries another request id is somebody else's and is left alone.
+
+    Raises:
+        StopFailed: then the life stays open in the ledger and the next command goes on.
+    """
+    seen = ctx.machines.observe(ctx.node)
+    ours = seen.request_id == request_id
+    if seen.state is MachineState.UNKNOWN or (ours and seen.state not in GONE):
+        seen = stop_and_wait(ctx)
+        ours = seen.request_id == request_id
+    life = ctx.book().current(ctx.node.name)
+    if life is None or life.job_id != request_id:
+        return
+    end = (
+        closing(life, seen, node=ctx.node, operator=ctx.operator, failure=failure)
+        if ours
+        else closing_without_machine(life, ctx.node, ctx.operator, failure)
+    )
+    ctx.ledger.append(end)
+
+
+def boot_failed(ctx: Context, seen: Observation) -> YoyoError:
+    """The error for a machine that stopped before its engine was healthy."""
+    return BootFailed(
+        f"Node {ctx.node.name} died while starting.",
+        why=seen.detail or (f"It stopped: {seen.stop_cause}." if seen.stop_cause else ""),
+        fix=f"Read the lines above, or all of them with `yoyo logs --node {ctx.node.name}`; "
+        "then correct the engine settings and run `yoyo up` again.",
+        details=seen.log_tail,
+    )

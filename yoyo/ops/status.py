@@ -1,0 +1,99 @@
+"""`yoyo status`: what runs, what guards it, what it costs."""
+
+from __future__ import annotations
+
+from yoyo.core.idle import decide, monitor_armed
+from yoyo.core.lives import Book, Life
+from yoyo.core.money import cost_of, day_start, month_start, seconds_between, spend
+from yoyo.core.state import node_state
+from yoyo.model.engine import Health, Slots
+from yoyo.model.machine import GuardStatus, MachineState, Observation
+from yoyo.model.status import CostStatus, NodeStatus
+from yoyo.ops.context import Context
+from yoyo.ops.settle import settle_if_free
+
+
+def status(ctx: Context) -> NodeStatus:
+    """Observe one node. Books what is overdue (a guard's stop, a killed command's boot).
+
+    Never fails because a part does not answer: that part is then unknown.
+
+    Raises:
+        LedgerCorrupt: only when an overdue row cannot be appended.
+    """
+    seen = ctx.machines.observe(ctx.node)
+    healthy, model, slots = _engine(ctx, seen)
+    notes = settle_if_free(ctx, seen, healthy=healthy)
+    book = ctx.book()
+    life = book.last(ctx.node.name)
+    state, since = node_state(life, seen, healthy=healthy)
+    if book.bad_rows:
+        notes.append(
+            f"the ledger has {len(book.bad_rows)} bad row(s), first in line "
+            f"{book.bad_rows[0].line}: run `yoyo ledger verify`"
+        )
+    notes += _warnings(seen, book.current(ctx.node.name))
+    return NodeStatus(
+        node_id=ctx.node.name,
+        module_id=ctx.node.module_id,
+        driver=ctx.node.driver,
+        state=state,
+        since=since,
+        endpoint=seen.endpoint.url if seen.endpoint else None,
+        engine_healthy=healthy,
+        engine_model=model or None,
+        slots=slots,
+        guards=(_monitor_guard(ctx, book), *seen.guards),
+        cost=_cost(ctx, book, seen),
+        frozen=ctx.killswitch.state(),
+        observed_at=ctx.clock.now(),
+        notes=tuple(notes),
+    )
+
+
+def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None]:
+    if seen.state is not MachineState.RUNNING or seen.endpoint is None:
+        return False, "", None
+    if ctx.engine.health(seen.endpoint) is not Health.OK:
+        return False, "", None
+    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.load(seen.endpoint).slots
+
+
+def _warnings(seen: Observation, life: Life | None) -> list[str]:
+    notes = []
+    if seen.detail:
+        notes.append(seen.detail)
+    alive = seen.state in (MachineState.RUNNING, MachineState.PROVISIONING)
+    if alive and (life is None or life.job_id != seen.request_id):
+        notes.append("this machine is unknown to the ledger: `yoyo down --now` stops and books it")
+    if seen.state is MachineState.RUNNING and not any(g.armed for g in seen.guards):
+        notes.append("NO GUARD ON THE NODE IS ARMED: nothing but you will stop it")
+    return notes
+
+
+def _monitor_guard(ctx: Context, book: Book) -> GuardStatus:
+    now = ctx.clock.now()
+    life = book.current(ctx.node.name)
+    samples = ctx.samples.load(ctx.node.name)
+    if not monitor_armed(samples, ctx.node.guards, now):
+        detail = "no recent sample: see `yoyo monitor install`"
+        return GuardStatus("monitor", armed=False, fires_at=None, detail=detail)
+    if life is None or life.booted_at is None:
+        return GuardStatus("monitor", armed=True, fires_at=None)
+    verdict = decide(samples, ctx.node.guards, boot=life.job_id, booted_at=life.booted_at, now=now)
+    return GuardStatus("monitor", True, verdict.fires_at, str(verdict.verdict))
+
+
+def _cost(ctx: Context, book: Book, seen: Observation) -> CostStatus:
+    now, hourly = ctx.clock.now(), ctx.node.prices.hourly_usd
+    lives = book.of(ctx.node.name)
+    current = book.current(ctx.node.name)
+    since_boot = None
+    if current is not None:
+        since_boot = cost_of(seconds_between(seen.started_at or current.started, now), hourly)
+    return CostStatus(
+        hourly_usd=hourly,
+        since_boot_usd=since_boot,
+        today_usd=spend(lives, day_start(now), now, hourly).usd,
+        month_usd=spend(lives, month_start(now), now, hourly).usd,
+    )

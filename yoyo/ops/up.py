@@ -1,0 +1,264 @@
+"""`yoyo up`: from nothing to a healthy engine with its guards armed, booked at both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from yoyo.core.lives import Book, Life
+from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
+from yoyo.core.settle import boot_complete
+from yoyo.errors import (
+    BootTimeout,
+    Frozen,
+    GuardNotArmed,
+    Interrupted,
+    NodeNotReady,
+    OverBudget,
+)
+from yoyo.model.engine import Health
+from yoyo.model.ledger import CompletionStatus, Entry, EventType
+from yoyo.model.machine import GuardStatus, MachineState, Observation
+from yoyo.model.status import NodeState
+from yoyo.ops.context import Context, require_sound
+from yoyo.ops.settle import (
+    GONE,
+    abandon_boot,
+    boot_failed,
+    is_healthy,
+    refuse_foreign,
+    settle,
+    stop_and_wait,
+)
+
+# A second `up` waits for the first one; a little longer than the first may take.
+_LOCK_SLACK_S = 30
+HARD_CAPS = ("lifetime", "platform-cap")
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """What is there now. `already_up`: this command found it and started nothing."""
+
+    node_id: str
+    state: NodeState
+    request_id: str
+    endpoint: str | None
+    already_up: bool
+    guards: tuple[GuardStatus, ...]
+    seconds: float  # from the command's start to now
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Spend and worst case before a start."""
+
+    today: Spend
+    month: Spend
+    worst: Decimal | None
+    refusal: str | None
+
+
+def outlook(ctx: Context, book: Book) -> Outlook:
+    """What was spent and what one more boot may cost at the most."""
+    now, hourly = ctx.clock.now(), ctx.node.prices.hourly_usd
+    lives = book.of(ctx.node.name)
+    today = spend(lives, day_start(now), now, hourly)
+    month = spend(lives, month_start(now), now, hourly)
+    # Only a cap that holds without anybody's help bounds the cost: the dead-man spares a
+    # busy node, so it is none.
+    hard = (s for name, s in ctx.machines.caps(ctx.node) if name in HARD_CAPS)
+    worst = worst_case(hourly, hard)
+    return Outlook(today, month, worst, over_budget(ctx.node.budget, today, month, worst))
+
+
+def refuse_frozen(ctx: Context) -> None:
+    """Raise Frozen while the kill switch is on."""
+    freeze = ctx.killswitch.state()
+    if freeze is not None:
+        raise Frozen(
+            "Starts are frozen.",
+            why=f"{freeze.operator} froze them at {freeze.since}: {freeze.reason}",
+            fix="Clear it with them, then run `yoyo thaw`.",
+        )
+
+
+def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpResult:
+    """Start the node, or find it started.
+
+    Intent is written before the platform is called and the outcome after; whatever fails or
+    is interrupted in between is stopped again and booked. With `wait` False it returns when
+    the machine is accepted, and the next command books the boot's outcome.
+
+    Raises:
+        Frozen, OverBudget, NodeBusy, ForeignNode, ModelInvalid, PortTaken,
+        EngineUnavailable, BootFailed, BootTimeout, GuardNotArmed, StopFailed, Interrupted,
+        LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
+    """
+    begun = ctx.clock.monotonic()
+    patience = ctx.node.guards.boot_timeout_s + _LOCK_SLACK_S
+    with ctx.locks.hold(ctx.node.name, operator=ctx.operator, command="up", wait_s=patience):
+        ctx.progress.phase("checking", "ledger, kill switch, budget, model")
+        refuse_frozen(ctx)
+        book, seen, notes = _settled(ctx)
+        life = book.current(ctx.node.name)
+        if life is not None:
+            seen = _join(ctx, life, seen, wait, allow_unguarded)
+            return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
+        ctx.machines.plan(ctx.node)
+        require_sound(book)
+        refusal = outlook(ctx, book).refusal
+        if refusal is not None:
+            raise OverBudget(
+                f"Starting {ctx.node.name} could pass its budget.",
+                why=refusal,
+                fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
+            )
+        life = _intent(ctx)
+        try:
+            ctx.progress.phase("creating", f"machine on driver {ctx.node.driver}")
+            ctx.machines.create(ctx.node, life.job_id)
+            seen = ctx.machines.observe(ctx.node)
+            if wait:
+                seen = _until_ready(ctx, life, allow_unguarded)
+        except BaseException as error:
+            raise _undo(ctx, life, error) from error
+        return _result(ctx, life, seen, notes, begun, already_up=False, waited=wait)
+
+
+def _settled(ctx: Context) -> tuple[Book, Observation, list[str]]:
+    """Ledger and machine in agreement; a teardown that was cut short is finished first."""
+    seen = ctx.machines.observe(ctx.node)
+    book, notes = settle(ctx, seen, healthy=False)
+    life = book.current(ctx.node.name)
+    refuse_foreign(ctx, life, seen)
+    if life is not None and life.teardown_at is not None and seen.state not in GONE:
+        ctx.progress.phase("stopping", "finishing a teardown that was cut short")
+        seen = stop_and_wait(ctx)
+        book, more = settle(ctx, seen, healthy=False)
+        notes += more
+    if seen.state is MachineState.UNKNOWN:
+        raise NodeNotReady(
+            f"The state of node {ctx.node.name} is unknown.",
+            why=seen.detail or "The platform gave no usable answer.",
+            fix="Nothing was started. Run `yoyo status` again, then `yoyo doctor`.",
+        )
+    return book, seen, notes
+
+
+def _join(
+    ctx: Context, life: Life, seen: Observation, wait: bool, allow_unguarded: bool
+) -> Observation:
+    """The node runs or is starting: wait for it, as the command that began it would."""
+    if life.booted_at is None and wait:
+        try:
+            return _until_ready(ctx, life, allow_unguarded)
+        except BaseException as error:
+            raise _undo(ctx, life, error) from error
+    if life.booted_at is not None and not is_healthy(ctx, seen):
+        raise NodeNotReady(
+            f"Node {ctx.node.name} runs, but its engine does not answer.",
+            why=seen.detail or "No answer from /health.",
+            fix=f"See `yoyo logs --node {ctx.node.name}`; restart it with `yoyo down --now` "
+            "and `yoyo up`.",
+        )
+    return seen
+
+
+def _intent(ctx: Context) -> Life:
+    row = ctx.ledger.append(
+        Entry(
+            EventType.BOOT_REQUEST,
+            ctx.node.module_id,
+            ctx.node.name,
+            ctx.ids.new_id(),
+            CompletionStatus.PENDING,
+            ctx.operator,
+        )
+    )
+    return Life(row.entry.job_id, ctx.node.name, ctx.node.module_id, row.timestamp)
+
+
+def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation:
+    """Wait for a healthy engine, read the guards back, look at the kill switch once more."""
+    seen = _wait_healthy(ctx)
+    armed = {guard.name for guard in seen.guards if guard.armed}
+    missing = [name for name, _ in ctx.machines.caps(ctx.node) if name not in armed]
+    if missing and not allow_unguarded:
+        raise GuardNotArmed(
+            f"Node {ctx.node.name} started, but {', '.join(missing)} did not arm.",
+            why="A node that nothing stops by itself can cost money unnoticed.",
+            fix="See `yoyo doctor`; `yoyo up --allow-unguarded` runs it all the same.",
+        )
+    refuse_frozen(ctx)
+    ctx.ledger.append(boot_complete(life, ctx.operator))
+    ctx.progress.phase("ready")
+    return seen
+
+
+def _wait_healthy(ctx: Context) -> Observation:
+    deadline = ctx.clock.monotonic() + ctx.node.guards.boot_timeout_s
+    delay, phase = 0.004, ""
+    while True:
+        seen = ctx.machines.observe(ctx.node)
+        if seen.state in GONE:
+            raise boot_failed(ctx, seen)
+        step = "loading" if seen.state is MachineState.RUNNING else "provisioning"
+        if step != phase:
+            phase = step
+            ctx.progress.phase(step, "engine and model" if step == "loading" else "machine")
+        if seen.endpoint is not None:
+            health = ctx.engine.health(seen.endpoint, timeout=1.0)
+            if health is Health.OK:
+                return seen
+        if ctx.clock.monotonic() > deadline:
+            raise BootTimeout(
+                f"Node {ctx.node.name} was not healthy after "
+                f"{ctx.node.guards.boot_timeout_s} s; it is being stopped.",
+                why=seen.detail or f"It is {seen.state} and the engine does not answer.",
+                fix="Raise `guards.boot_timeout`, or look at `yoyo logs`.",
+                details=seen.log_tail,
+            )
+        ctx.clock.sleep(delay)
+        delay = min(delay * 1.3, 0.5)
+
+
+def _undo(ctx: Context, life: Life, error: BaseException) -> BaseException:
+    """Stop what this start made and book its end; gives the error to raise."""
+    failure = {
+        BootTimeout: (CompletionStatus.TIMEOUT, "BOOT_TIMEOUT"),
+        Frozen: (CompletionStatus.ERROR, "FROZEN"),
+        GuardNotArmed: (CompletionStatus.ERROR, "GUARD_NOT_ARMED"),
+        KeyboardInterrupt: (CompletionStatus.ERROR, "INTERRUPTED"),
+    }.get(type(error))
+    ctx.progress.phase("undoing", "stopping what was started")
+    abandon_boot(ctx, life.job_id, failure)
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(
+            f"Interrupted: the start of {ctx.node.name} was undone and booked.",
+            fix="Run `yoyo up` again when you are ready; `--no-wait` does not wait.",
+        )
+    return error
+
+
+def _result(
+    ctx: Context,
+    life: Life,
+    seen: Observation,
+    notes: list[str],
+    begun: float,
+    *,
+    already_up: bool,
+    waited: bool,
+) -> UpResult:
+    return UpResult(
+        node_id=ctx.node.name,
+        state=NodeState.READY if waited or life.booted_at else NodeState.PROVISIONING,
+        request_id=life.job_id,
+        endpoint=seen.endpoint.url if seen.endpoint else None,
+        already_up=already_up,
+        guards=seen.guards,
+        seconds=ctx.clock.monotonic() - begun,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,81 @@
+"""The composition root: settings in, drivers built, contexts out."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import cast
+
+from yoyo.drivers.files.killswitch import FileKillSwitch
+from yoyo.drivers.files.ledger import CsvLedger
+from yoyo.drivers.files.locks import FileLocks
+from yoyo.drivers.files.samples import FileSampleStore
+from yoyo.drivers.llamacpp.client import LlamaServerClient
+from yoyo.drivers.system.clock import SystemClock
+from yoyo.drivers.system.ids import SystemIds
+from yoyo.errors import DriverUnavailable
+from yoyo.model.settings import NodeSettings, Settings
+from yoyo.ops.context import Context
+from yoyo.ports.ledger import Ledger
+from yoyo.ports.machines import Machines
+from yoyo.ports.progress import Progress
+
+DRIVER_GROUP = "yoyo.machines"
+
+
+def driver_names() -> list[str]:
+    """The installed machine drivers."""
+    return sorted(entry.name for entry in entry_points(group=DRIVER_GROUP))
+
+
+def _find_driver(name: str) -> EntryPoint:
+    found = {entry.name: entry for entry in entry_points(group=DRIVER_GROUP)}
+    if name not in found:
+        raise DriverUnavailable(
+            f"There is no machine driver {name!r}.",
+            why=f"Installed: {', '.join(sorted(found)) or 'none'}.",
+            fix=f"Correct `driver:`, or install it: pip install 'yoyo[{name}]'.",
+        )
+    return found[name]
+
+
+def machines_for(node: NodeSettings, state_dir: Path) -> Machines:
+    """Load and build the node's machine driver; no other driver is imported.
+
+    Raises:
+        DriverUnavailable: unknown, or its extra is not installed.
+    """
+    entry = _find_driver(node.driver)
+    try:
+        driver = entry.load()
+    except ModuleNotFoundError as error:
+        raise DriverUnavailable(
+            f"The machine driver {node.driver!r} cannot be loaded.",
+            why=f"The module {error.name} is not installed.",
+            fix=f"Run: pip install 'yoyo[{node.driver}]'",
+        ) from error
+    return cast("Machines", driver(state_dir=state_dir, clock=SystemClock()))
+
+
+def ledger_for(path: Path) -> Ledger:
+    """The ledger at that path."""
+    clock = SystemClock()
+    return CsvLedger(path, clock, SystemIds(clock))
+
+
+def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> Context:
+    """Everything a use case on that node needs."""
+    clock = SystemClock()
+    return Context(
+        node=node,
+        operator=settings.operator,
+        machines=machines_for(node, settings.state_dir),
+        engine=LlamaServerClient(),
+        ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
+        clock=clock,
+        ids=SystemIds(clock),
+        locks=FileLocks(settings.state_dir, clock),
+        killswitch=FileKillSwitch(settings.state_dir),
+        samples=FileSampleStore(settings.state_dir),
+        progress=progress,
+    )
