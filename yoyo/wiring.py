@@ -16,6 +16,8 @@ from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
+from yoyo.ports.clock import Clock
+from yoyo.ports.killswitch import KillSwitch
 from yoyo.ports.ledger import Ledger
 from yoyo.ports.machines import Machines
 from yoyo.ports.progress import Progress
@@ -61,6 +63,11 @@ def ledger_for(path: Path) -> Ledger:
     """The ledger at that path."""
     clock = SystemClock()
     return CsvLedger(path, clock, SystemIds(clock))
+
+
+def kill_switch_for(settings: Settings) -> tuple[KillSwitch, Clock]:
+    """The kill switch, and the clock to date it with."""
+    return FileKillSwitch(settings.state_dir), SystemClock()
 
 
 def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> Context:

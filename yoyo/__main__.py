@@ -1,0 +1,5 @@
+"""`python -m yoyo`."""
+
+from yoyo.cli.main import main
+
+main()

@@ -1,0 +1,46 @@
+"""The `yoyo` executable: start fast, turn every failure into a message and an exit code."""
+
+import sys
+
+from yoyo import __version__
+from yoyo.errors import YoyoError
+
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
+
+
+def main() -> None:
+    """Entry point. Exits with the code of the error that ended the command."""
+    if sys.argv[1:] in (["--version"], ["version"]):
+        sys.stdout.write(f"yoyo {__version__}\n")
+        return
+    from yoyo.cli.app import app
+
+    debug = "--debug" in sys.argv
+    try:
+        app(prog_name="yoyo")
+    except YoyoError as error:
+        if debug:
+            _traceback()
+        from yoyo.cli.output import Output
+
+        Output(json="--json" in sys.argv).error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(BROKEN_PIPE)
+    except Exception as error:
+        if debug:
+            _traceback()
+        sys.stderr.write(
+            f"error: yoyo failed in a way it should not: {type(error).__name__}\n"
+            "  fix: run the command again with --debug and report what it prints\n"
+        )
+        sys.exit(INTERNAL_ERROR)
+
+
+def _traceback() -> None:
+    import traceback
+
+    traceback.print_exc()

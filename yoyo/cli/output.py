@@ -1,0 +1,141 @@
+"""One output object: data on stdout, everything else on stderr, JSON alone with --json."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, Any, Self
+
+from yoyo.errors import YoyoError
+
+# Everything a terminal could take for a command; newline and tab are wanted.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """`text` with control and bidi characters made visible, so that it cannot act."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
+    """Value types as what `json` can write. Money stays exact: Decimals become text."""
+    from dataclasses import fields, is_dataclass
+    from datetime import datetime
+    from decimal import Decimal
+    from enum import Enum
+    from pathlib import PurePath
+
+    match value:
+        case Enum():
+            return str(value.value)
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        case PurePath():
+            return str(value)
+        case dict():
+            return {str(key): to_plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_plain(item) for item in value]
+        case str():
+            return str(value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        case _:
+            return value
+
+
+class Output:
+    """Where a command puts what it has to say."""
+
+    def __init__(
+        self, *, json: bool, stdout: IO[str] | None = None, stderr: IO[str] | None = None
+    ) -> None:
+        self.json = json
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+
+    @property
+    def fancy(self) -> bool:
+        """Whether people look at stdout on a terminal that can show a table."""
+        return not self.json and self.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def live(self) -> bool:
+        """Whether stderr can show progress that rewrites itself."""
+        return self.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def emit(self, data: Any, people: Callable[[], str]) -> None:
+        """Print the result: `data` as JSON, or the text that `people` makes."""
+        if self.json:
+            self.document(data)
+        else:
+            self.print(people())
+
+    def document(self, data: Any) -> None:
+        """One JSON document on one line of stdout."""
+        import json
+
+        self.stdout.write(json.dumps(to_plain(data), ensure_ascii=False) + "\n")
+        self.stdout.flush()
+
+    def print(self, text: str) -> None:
+        """Lines for people, on stdout."""
+        self.stdout.write(clean(text).rstrip("\n") + "\n")
+        self.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A line beside the data, on stderr."""
+        self.stderr.write(clean(text).rstrip("\n") + "\n")
+        self.stderr.flush()
+
+    def error(self, error: YoyoError) -> None:
+        """What happened, why, what to do; with --json also as a document on stdout."""
+        if self.json:
+            self.document(
+                {
+                    "error": {
+                        "code": error.code,
+                        "exit_code": error.exit_code,
+                        "what": error.what,
+                        "why": error.why,
+                        "fix": error.fix,
+                        "details": error.details,
+                    }
+                }
+            )
+        for line in error.details:
+            self.note(f"  {line}")
+        self.note(f"error: {error.what}")
+        if error.why:
+            self.note(f"  why: {error.why}")
+        if error.fix:
+            self.note(f"  fix: {error.fix}")
+
+
+class PlainProgress:
+    """Phases as plain lines on stderr."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """One line for the phase that begins."""
+        self._output.note(f"{name}: {detail}" if detail else name)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._output.note(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None

@@ -1,0 +1,318 @@
+"""Results as text for people and as documents for machines. No decisions here."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from yoyo.cli.output import Output, clean
+from yoyo.model.ledger import BadRow, Row, VerifyReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from yoyo.config.load import Value
+    from yoyo.ops.ask import Answer
+    from yoyo.ops.doctor import Check
+    from yoyo.ops.down import DownResult
+    from yoyo.ops.monitor import MonitorResult
+    from yoyo.ops.plan import PlanResult
+    from yoyo.ops.up import UpResult
+
+
+def usd(amount: Decimal | None) -> str:
+    """Money for people; what is unknown is said to be so."""
+    return "unknown" if amount is None else f"{amount:f} USD"
+
+
+def moment(at: datetime | None) -> str:
+    """A time in UTC to the second."""
+    return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units."""
+    left = max(0, int(seconds))
+    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{name}")
+    return "".join(parts[:2]) or "0s"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as storage and bandwidth are sold."""
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} B"
+
+
+def plan_document(result: "PlanResult") -> dict[str, Any]:
+    """The plan for machines."""
+    from yoyo.core.roofline import FORMULA
+
+    return {
+        "node_id": result.node_id,
+        "moduleId": result.module_id,
+        "driver": result.driver,
+        "state": result.state,
+        "actions": result.actions,
+        "resources": result.machine.resources if result.machine else [],
+        "model": result.machine.model if result.machine else None,
+        "caps": [{"name": name, "seconds": seconds} for name, seconds in result.caps],
+        "cost": {
+            "hourly_usd": result.hourly_usd,
+            "worst_case_usd": result.outlook.worst,
+            "today_usd": result.outlook.today.usd,
+            "month_usd": result.outlook.month.usd,
+        },
+        "refusal": result.outlook.refusal,
+        "roofline": {"formula": FORMULA, "tokens_per_second": result.roofline},
+        "frozen": result.frozen,
+    }
+
+
+def plan_text(result: "PlanResult") -> str:
+    """The plan for people."""
+    lines = [f"{result.node_id} is {result.state}; `yoyo up` would:"]
+    lines += [f"  - {action}" for action in result.actions]
+    if result.machine is not None:
+        lines.append("resources:")
+        lines += [f"  {r.kind:<8} {r.name}  {r.detail}" for r in result.machine.resources]
+    caps = ", ".join(f"{name} {span(seconds)}" for name, seconds in result.caps)
+    outlook = result.outlook
+    lines += [
+        "cost:",
+        f"  hourly      {usd(result.hourly_usd)}",
+        f"  worst case  {usd(outlook.worst)} for this boot, under the guards it arms ({caps})",
+        f"  spent       {usd(outlook.today.usd)} today, {usd(outlook.month.usd)} this month",
+    ]
+    lines += _roofline_lines(result)
+    return "\n".join(lines)
+
+
+def _roofline_lines(result: "PlanResult") -> list[str]:
+    from yoyo.core.roofline import FORMULA
+
+    model = result.machine.model if result.machine else None
+    if model is None:
+        return []
+    head = f"model: {model.name} ({model.architecture}, {size(model.weight_bytes)} of weights)"
+    if result.roofline is None:
+        return [
+            head,
+            "speed: not computed; set hardware.memory_bandwidth_gb_s to this node's figure",
+        ]
+    roof = result.roofline
+    lines = [head, "speed, at most (memory-bandwidth roofline):"]
+    lines.append(f"  one stream, short context   {roof.one_stream:,.1f} tokens/s")
+    if roof.one_stream_full is not None and roof.all_slots_full is not None:
+        lines.append(f"  one stream, full context    {roof.one_stream_full:,.1f} tokens/s")
+        lines.append(f"  all slots, full contexts    {roof.all_slots_full:,.1f} tokens/s in all")
+    lines.append(f"  = {FORMULA}")
+    return lines
+
+
+def up_text(result: "UpResult") -> str:
+    """What `up` did."""
+    how = "was up already" if result.already_up else f"up in {result.seconds:.2f} s"
+    lines = [*result.notes, f"{result.node_id} is {result.state} ({how})"]
+    if result.endpoint:
+        lines.append(f"  endpoint  {result.endpoint}")
+    for guard in result.guards:
+        fires = f"fires {moment(guard.fires_at)}" if guard.armed else "NOT ARMED"
+        lines.append(f"  guard     {guard.name:<9} {fires}")
+    if result.state != "ready":
+        lines.append("  not waited for: `yoyo status` shows when it is ready, and books it")
+    return "\n".join(lines)
+
+
+def down_text(result: "DownResult") -> str:
+    """What `down` did."""
+    lines = list(result.notes)
+    if result.already_down:
+        lines.append(f"{result.node_id} was down already")
+    else:
+        seconds = "unknown" if result.gpu_seconds is None else f"{result.gpu_seconds} s"
+        lines.append(f"{result.node_id} is {result.state}")
+        lines.append(f"  ran   {seconds}")
+        lines.append(f"  cost  {usd(result.cost_usd)}")
+    if result.deleted:
+        lines.append("  the machine and all that was made for it are removed")
+    return "\n".join(lines)
+
+
+def doctor_document(found: "list[tuple[str, list[Check]]]") -> dict[str, Any]:
+    """The doctor's findings for machines."""
+    return {"nodes": [{"node_id": name, "checks": checks} for name, checks in found]}
+
+
+def doctor_text(found: "list[tuple[str, list[Check]]]") -> str:
+    """The doctor's findings for people."""
+    lines = []
+    for name, checks in found:
+        lines.append(f"{name}:")
+        for check in checks:
+            lines.append(f"  {check.level:<5} {check.name:<14} {check.finding}")
+            if check.remedy:
+                lines.append(f"        remedy: {check.remedy}")
+    return "\n".join(lines)
+
+
+def monitor_text(result: "MonitorResult") -> str:
+    """What the monitor saw and did."""
+    lines = [*result.notes, f"{result.node_id}: {result.verdict}"]
+    lines += [f"  {reason}" for reason in result.reasons]
+    if result.stopped:
+        lines.append("  the node is stopped, and booked")
+    elif result.fires_at is not None:
+        lines.append(f"  would stop it at {moment(result.fires_at)} if nothing changes")
+    return "\n".join(lines)
+
+
+def print_answer(out: Output, pieces: "Iterator[str | Answer]") -> "Answer":
+    """Stream the text to stdout as it comes (not with --json) and give the end."""
+    from yoyo.errors import EngineFailed
+
+    safe = clean if out.stdout.isatty() else str
+    for piece in pieces:
+        if not isinstance(piece, str):
+            if not out.json:
+                out.stdout.write("\n")
+            return piece
+        if not out.json:
+            out.stdout.write(safe(piece))
+            out.stdout.flush()
+    raise EngineFailed("The answer had no end.", fix="See `yoyo logs`.")
+
+
+def answer_text(answer: "Answer") -> str:
+    """Tokens and speed of an answer, for stderr."""
+    done = answer.completion
+    text = f"[{done.completion_tokens} tokens"
+    if done.engine_seconds and done.completion_tokens:
+        text += f" in {done.engine_seconds:.2f} s"
+    return f"{text}, job {answer.job_id}]"
+
+
+def values_text(file: "Path", values: "tuple[Value, ...]") -> str:
+    """Effective settings with their sources."""
+    wide = max((len(value.key) for value in values), default=0)
+    text_wide = min(40, max((len(value.text) for value in values), default=0))
+    lines = [f"# {file}"]
+    lines += [f"{v.key:<{wide}}  {v.text:<{text_wide}}  {v.source}" for v in values]
+    return "\n".join(lines)
+
+
+def row_document(row: Row | BadRow) -> dict[str, Any]:
+    """A row with the file's own column names; a bad one says what is wrong."""
+    if isinstance(row, BadRow):
+        raw = row.raw.decode("utf-8", "backslashreplace")
+        return {"line": row.line, "bad": row.reason, "raw": raw}
+    entry = row.entry
+    return {
+        "line": row.line,
+        "event_id": row.event_id,
+        "timestamp_utc": row.timestamp,
+        "event_type": entry.event_type,
+        "moduleId": entry.module_id,
+        "node_id": entry.node_id,
+        "job_id": entry.job_id,
+        "input_hash": entry.input_hash,
+        "adapter_versions": entry.adapter_versions,
+        "cache_hit_ratio": entry.cache_hit_ratio,
+        "tokens_processed": entry.tokens_processed,
+        "gpu_seconds": entry.gpu_seconds,
+        "cost_usd": entry.cost_usd,
+        "completion_status": entry.completion_status,
+        "error_code": entry.error_code,
+        "operator_id": entry.operator_id,
+        "seq": row.seq,
+        "row_hash": row.row_hash,
+    }
+
+
+def row_text(row: Row | BadRow) -> str:
+    """One line for people."""
+    if isinstance(row, BadRow):
+        return f"line {row.line}: BAD ROW: {row.reason}"
+    entry = row.entry
+    figures = []
+    if entry.tokens_processed is not None:
+        figures.append(f"{entry.tokens_processed} tokens")
+    if entry.gpu_seconds is not None:
+        figures.append(f"{entry.gpu_seconds} s")
+    if entry.cost_usd is not None:
+        figures.append(f"{entry.cost_usd} USD")
+    status = str(entry.completion_status) + (f" {entry.error_code}" if entry.error_code else "")
+    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart.
+    return (
+        f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
+        f"{entry.module_id:<10}  {entry.job_id[-12:]:<12}  {status:<9}  {entry.operator_id}"
+        + (f"  {', '.join(figures)}" if figures else "")
+    )
+
+
+def print_rows(out: Output, rows: Iterator[Row | BadRow]) -> None:
+    """Stream rows, one a line."""
+    if out.json:
+        for row in rows:
+            out.document(row_document(row))
+        return
+    out.note(
+        f"{'seq':>5}  {'time (UTC)':<20}  {'event':<17}  {'node':<10}  {'module':<10}  "
+        f"{'job':<12}  {'status':<9}  operator, figures"
+    )
+    for row in rows:
+        out.print(row_text(row))
+
+
+def verify_document(path: "Path", report: VerifyReport) -> dict[str, Any]:
+    """The proof for machines."""
+    return {
+        "file": path,
+        "ok": report.ok,
+        "rows": report.rows,
+        "first_time": report.first_time or None,
+        "last_time": report.last_time or None,
+        "head": str(report.head) if report.head else None,
+        "problem_count": report.problem_count,
+        "problems": [row_document(bad) for bad in report.problems],
+        "open_intents": report.open_intents,
+        "torn_tail_bytes": report.torn_tail_bytes,
+        "clock_steps_back": report.clock_steps_back,
+        "expected_head_found": report.expected_head_found,
+    }
+
+
+def verify_text(path: "Path", report: VerifyReport) -> str:
+    """The proof for people."""
+    lines = [f"ledger    {path}", f"rows      {report.rows}"]
+    if report.rows:
+        lines.append(f"from      {report.first_time}")
+        lines.append(f"to        {report.last_time}")
+    chain = "intact" if report.problem_count == 0 else f"{report.problem_count} PROBLEM(S)"
+    lines.append(f"chain     {chain}")
+    lines += [f"  line {bad.line}: {bad.reason}" for bad in report.problems[:20]]
+    if report.problem_count > 20:
+        lines.append(f"  ... and {report.problem_count - 20} more")
+    lines.append(f"unpaired  {len(report.open_intents)} open intent(s)")
+    lines += [
+        f"  line {o.line}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp}"
+        for o in report.open_intents[:20]
+    ]
+    if report.torn_tail_bytes:
+        lines.append(
+            f"torn      {report.torn_tail_bytes} byte(s) after the last row: never acknowledged; "
+            "the next write sets them aside and records it"
+        )
+    if report.clock_steps_back:
+        lines.append(f"clock     went back {report.clock_steps_back} time(s) between rows")
+    if report.expected_head_found is not None:
+        lines.append(f"expected  {'found' if report.expected_head_found else 'NOT FOUND'}")
+    if report.head is not None:
+        lines.append(f"head      {report.head}")
+    return "\n".join(lines)

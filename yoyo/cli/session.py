@@ -1,0 +1,129 @@
+"""What every command does first and last: settings, output, progress, signals."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from yoyo.cli.output import Output, PlainProgress
+from yoyo.errors import Interrupted, NodeUnknown
+
+if TYPE_CHECKING:
+    from yoyo.config.load import Loaded
+    from yoyo.model.settings import NodeSettings
+    from yoyo.ops.context import Context
+    from yoyo.ports.progress import Progress
+
+
+class Session:
+    """One run of one command."""
+
+    def __init__(
+        self,
+        *,
+        json: bool,
+        node: str | None = None,
+        config: Path | None = None,
+        sets: list[str] | None = None,
+    ) -> None:
+        self.out = Output(json=json)
+        self._node = node
+        self._config = config
+        self._sets = tuple(sets or ())
+        self._loaded: Loaded | None = None
+
+    @property
+    def loaded(self) -> "Loaded":
+        """The effective configuration, read once.
+
+        Raises:
+            ConfigInvalid, ConfigNotFound, NodeUnknown.
+        """
+        if self._loaded is None:
+            from yoyo.config.load import Flags, load
+
+            flags = Flags(config=self._config, node=self._node, sets=self._sets)
+            self._loaded = load(flags, os.environ, _cwd())
+        return self._loaded
+
+    def one_node(self) -> "NodeSettings":
+        """The node that the command is about.
+
+        Raises:
+            NodeUnknown: the file has several, and none was named.
+        """
+        node = self.loaded.node
+        if node is None:
+            names = ", ".join(each.name for each in self.loaded.settings.nodes)
+            raise NodeUnknown(
+                "Several nodes are configured and none was named.",
+                why=f"The file has: {names}.",
+                fix="Say --node NAME, set YOYO_NODE, or write `default_node:` in yoyo.yaml.",
+            )
+        return node
+
+    def nodes(self) -> "tuple[NodeSettings, ...]":
+        """The named node, or all of them."""
+        if self._node is not None or "YOYO_NODE" in os.environ:
+            return (self.one_node(),)
+        return self.loaded.settings.nodes
+
+    def context(
+        self, node: "NodeSettings | None" = None, progress: "Progress | None" = None
+    ) -> "Context":
+        """The node with its drivers."""
+        from yoyo.wiring import context_for
+
+        node = node or self.one_node()
+        return context_for(self.loaded.settings, node, progress or PlainProgress(self.out))
+
+    @contextmanager
+    def working(self) -> "Iterator[Context]":
+        """The node with a progress display that ends with the block."""
+        if self.out.live:
+            from yoyo.cli.progress import LiveProgress
+
+            display: LiveProgress | PlainProgress = LiveProgress(self.out)
+        else:
+            display = PlainProgress(self.out)
+        with display:
+            yield self.context(progress=display)
+
+
+@contextmanager
+def session(
+    *,
+    json: bool = False,
+    node: str | None = None,
+    config: Path | None = None,
+    sets: list[str] | None = None,
+) -> Iterator[Session]:
+    """Run a command: SIGTERM is handled as SIGINT is, and both end in exit code 130.
+
+    Raises:
+        Interrupted.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield Session(json=json, node=node, config=config, sets=sets)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "Interrupted.",
+            fix="Whatever was under way is found and settled by the next command; "
+            "`yoyo status` shows it.",
+        ) from error
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        # The working directory was removed under us; an explicit --config still works.
+        return Path("/")
