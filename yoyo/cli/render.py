@@ -1,6 +1,6 @@
 """Results as text for people and as documents for machines. No decisions here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -145,12 +145,12 @@ def down_text(result: "DownResult") -> str:
     return "\n".join(lines)
 
 
-def doctor_document(found: "list[tuple[str, list[Check]]]") -> dict[str, Any]:
+def doctor_document(found: "Sequence[tuple[str, list[Check]]]") -> dict[str, Any]:
     """The doctor's findings for machines."""
     return {"nodes": [{"node_id": name, "checks": checks} for name, checks in found]}
 
 
-def doctor_text(found: "list[tuple[str, list[Check]]]") -> str:
+def doctor_text(found: "Sequence[tuple[str, list[Check]]]") -> str:
     """The doctor's findings for people."""
     lines = []
     for name, checks in found:
