@@ -81,6 +81,8 @@ def closing(
     kind, status, code = EventType.TEARDOWN_COMPLETE, CompletionStatus.SUCCESS, ""
     if life.booted_at is None and life.teardown_at is None:
         status, code = CompletionStatus.ERROR, _ERRORS.get(cause, "BOOT_ABANDONED")
+        if seen.started_at is None:
+            code = "BOOT_ABANDONED"
         if cause is not StopCause.ORDERED and cause in _PREEMPTED:
             code, operator = _PREEMPTED[cause]
     elif cause in _PREEMPTED and not (cause is StopCause.ORDERED and life.teardown_at is not None):

@@ -1,0 +1,99 @@
+"""The engine's process: the embedded llama.cpp server, or the exec of a llama-server.
+
+Started by the supervisor as `python -m yoyo.drivers.local.engine_host DIR SUPERVISOR_PID`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from yoyo.drivers.local.process import identity
+from yoyo.drivers.local.records import ENGINE, KEY, MACHINE, read_record, stamp, write_record
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, and check that it has not yet.
+
+    An engine without its supervisor would be an engine without guards. The setting
+    survives exec (prctl(2)).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise SystemExit(f"prctl failed: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        raise SystemExit("the supervisor is gone")
+
+
+def main() -> None:
+    """Run the engine that machine.json describes."""
+    directory, parent = Path(sys.argv[1]), int(sys.argv[2])
+    die_with(parent)
+    machine = read_record(directory / MACHINE)
+    if machine is None:
+        raise SystemExit("machine.json is missing or malformed")
+    if machine["engine"]["server"] == "embedded":
+        run_embedded(directory, machine)
+    else:
+        exec_server(directory, machine)
+
+
+def record(directory: Path, machine: dict[str, Any], url: str) -> None:
+    """Write down where the engine answers."""
+    write_record(
+        directory / ENGINE,
+        {
+            **identity(os.getpid()),
+            "request_id": machine["request_id"],
+            "url": url,
+            "started_at": stamp(),
+        },
+    )
+
+
+def run_embedded(directory: Path, machine: dict[str, Any]) -> None:
+    """Serve with the wheel's own server until SIGTERM."""
+    # Taken out of the threads that the server starts, and waited for at the end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    import xllamacpp
+
+    from yoyo.drivers.local.embedded import parameters
+
+    key = (directory / KEY).read_text().strip()
+    server = xllamacpp.Server(parameters(machine["engine"], key))
+    record(directory, machine, server.listening_address)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    # The server's destructor waits for running requests, and the grace period is ours to
+    # keep: nothing in this process needs a tidy end.
+    os._exit(0)
+
+
+def exec_server(directory: Path, machine: dict[str, Any]) -> None:
+    """Become the llama-server; its flags are those of tools/server/README.md."""
+    engine = machine["engine"]
+    port = engine["port"] or _free_port()
+    command = [engine["server"], "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--api-key-file", str(directory / KEY), "--metrics", "--slots"]
+    command += ["-m", engine["model"], "-c", str(engine["ctx"]), "-np", str(engine["parallel"])]
+    command += ["-ctk", engine["cache_type_k"], "-ctv", engine["cache_type_v"]]
+    command += engine["extra_flags"]
+    record(directory, machine, f"http://127.0.0.1:{port}")
+    os.execv(engine["server"], command)  # noqa: S606 - a list, and no shell
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+"""The machines port on this machine. A node is a directory, a supervisor and an engine."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from yoyo.drivers.local import records
+from yoyo.drivers.local.logs import last_lines, lines_of
+from yoyo.drivers.local.preflight import caps, plan, prerequisites
+from yoyo.drivers.local.process import is_same, send_signal
+from yoyo.errors import (
+    BootFailed,
+    DriverUnavailable,
+    ForeignNode,
+    NodeBusy,
+    StateUnwritable,
+)
+from yoyo.model.ids import Secret
+from yoyo.model.machine import (
+    Endpoint,
+    GuardStatus,
+    MachinePlan,
+    MachineState,
+    Observation,
+    StopCause,
+)
+from yoyo.model.settings import SMOKE_MODEL, NodeSettings
+from yoyo.ports.clock import Clock
+
+# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
+_FLOCK = "hhqqi4x"
+_TAIL_LINES = 15
+# Variables the engine may need. A list of what is let in: the rest may hold secrets, and
+# LLAMA_ARG_* would change flags behind the configuration's back.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_ENVIRONMENT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "GGML_", "OMP_", "HIP_", "ROCR_")
+
+
+class LocalMachines:
+    """Implements Machines, HasLogs and HasPrerequisites."""
+
+    def __init__(self, *, state_dir: Path, clock: Clock) -> None:
+        if sys.platform != "linux":
+            raise DriverUnavailable(
+                "The local driver needs Linux.",
+                why="It guards its processes with pidfds and parent-death signals.",
+                fix="Run it on a Linux machine.",
+            )
+        self._state_dir = state_dir
+        self._clock = clock
+
+    def plan(self, node: NodeSettings) -> MachinePlan:
+        """See the port."""
+        return plan(node, self._state_dir, self._directory(node))
+
+    def caps(self, node: NodeSettings) -> tuple[tuple[str, int], ...]:
+        """See the port."""
+        return caps(node)
+
+    def prerequisites(self, node: NodeSettings) -> list[tuple[str, bool, str, str]]:
+        """See the port."""
+        return prerequisites(node, self._state_dir)
+
+    def create(self, node: NodeSettings, request_id: str) -> None:
+        """See the port."""
+        directory = self._directory(node)
+        try:
+            self._private(directory)
+            lock = os.open(directory / records.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        try:
+            if not _try_lock(lock):
+                self._refuse_other(directory, request_id)
+                return
+            self._prepare(node, directory, request_id)
+            _spawn_supervisor(directory, lock)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        finally:
+            # The supervisor holds its own copy: the lock outlives this descriptor.
+            os.close(lock)
+
+    def observe(self, node: NodeSettings) -> Observation:
+        """See the port."""
+        directory = self._directory(node)
+        try:
+            return self._observe(node, directory)
+        except OSError as error:
+            return Observation(MachineState.UNKNOWN, detail=f"{directory}: {error.strerror}")
+
+    def stop(self, node: NodeSettings) -> None:
+        """See the port."""
+        directory = self._directory(node)
+        if not _is_locked(directory / records.LOCK):
+            return
+        machine = records.read_record(directory / records.MACHINE) or {}
+        request = {"request_id": machine.get("request_id", ""), "asked_at": records.stamp()}
+        try:
+            records.write_record(directory / records.STOP, request)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        supervisor = records.read_record(directory / records.SUPERVISOR, request["request_id"])
+        if supervisor is not None:
+            # One that is still being born has no record yet; it looks for the request itself.
+            send_signal(supervisor, signal.SIGTERM)
+
+    def delete(self, node: NodeSettings) -> None:
+        """See the port."""
+        directory = self._directory(node)
+        if _is_locked(directory / records.LOCK):
+            raise NodeBusy(
+                f"Node {node.name} still runs.",
+                why="Its supervisor holds its lock.",
+                fix=f"Run `yoyo down --node {node.name} --delete`, which stops it first.",
+            )
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+
+    def renew_lease(self, node: NodeSettings) -> None:
+        """See the port."""
+        try:
+            os.utime(self._directory(node) / records.LEASE)
+        except OSError:
+            # No machine, or a lease that cannot be renewed: the guard then acts early.
+            return
+
+    def logs(self, node: NodeSettings, *, lines: int, follow: bool) -> Iterator[str]:
+        """See the port."""
+        directory = self._directory(node)
+        return lines_of(
+            directory / records.ENGINE_LOG,
+            lines,
+            (lambda: _is_locked(directory / records.LOCK)) if follow else None,
+            self._clock,
+        )
+
+    def _directory(self, node: NodeSettings) -> Path:
+        return self._state_dir / "nodes" / node.name
+
+    def _private(self, directory: Path) -> None:
+        for each in (self._state_dir, directory.parent, directory):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _refuse_other(self, directory: Path, request_id: str) -> None:
+        machine = records.read_record(directory / records.MACHINE) or {}
+        if machine.get("request_id") != request_id:
+            raise ForeignNode(
+                f"Another machine named {directory.name} runs here.",
+                why=f"It carries the request id {machine.get('request_id') or '(none)'}.",
+                fix="Stop it with `yoyo down --now` in the place where it was started.",
+            )
+
+    def _prepare(self, node: NodeSettings, directory: Path, request_id: str) -> None:
+        """Everything that the supervisor and the engine read, written before they start."""
+        engine = node.engine
+        model = engine.model
+        if model == SMOKE_MODEL:
+            from yoyo.drivers.local.smoke_model import ensure
+
+            model = str(ensure(self._state_dir / "models"))
+        server = engine.server
+        if server != "embedded":
+            server = shutil.which(server) or server
+        if engine.api_key is not None:
+            key = engine.api_key.reveal()
+        else:
+            import secrets
+
+            key = secrets.token_urlsafe(48)
+        records.write_private(directory / records.KEY, key.encode() + b"\n")
+        (directory / records.ENGINE_LOG).unlink(missing_ok=True)
+        (directory / records.LEASE).touch(mode=0o600)
+        guards = node.guards
+        records.write_record(
+            directory / records.MACHINE,
+            {
+                "request_id": request_id,
+                "module_id": node.module_id,
+                "created_at": records.stamp(),
+                "engine": {
+                    "server": server,
+                    "model": model,
+                    "ctx": engine.ctx,
+                    "parallel": engine.parallel,
+                    "cache_type_k": engine.cache_type_k,
+                    "cache_type_v": engine.cache_type_v,
+                    "port": engine.port,
+                    "extra_flags": list(engine.extra_flags),
+                },
+                "guards": {
+                    "lifetime_s": guards.lifetime_s,
+                    "lease_s": guards.lease_s,
+                    "unreachable_after_s": guards.unreachable_after_s,
+                    "stop_grace_s": guards.stop_grace_s,
+                },
+            },
+        )
+
+    def _observe(self, node: NodeSettings, directory: Path) -> Observation:
+        alive = _is_locked(directory / records.LOCK)
+        machine = records.read_record(directory / records.MACHINE)
+        if machine is None or not isinstance(machine.get("request_id"), str):
+            return _without_record(directory, alive)
+        request_id = machine["request_id"]
+        supervisor = records.read_record(directory / records.SUPERVISOR, request_id)
+        started_at = records.parse_stamp(supervisor.get("started_at")) if supervisor else None
+        if not alive:
+            return _stopped(directory, request_id, started_at)
+        if records.read_record(directory / records.STOP, request_id) is not None:
+            return Observation(MachineState.STOPPING, request_id, started_at=started_at)
+        if supervisor is None:
+            return Observation(MachineState.PROVISIONING, request_id)
+        return Observation(
+            MachineState.RUNNING,
+            request_id,
+            started_at=started_at,
+            endpoint=_endpoint(directory, request_id),
+            guards=_armed(directory, supervisor, node),
+        )
+
+
+def _without_record(directory: Path, alive: bool) -> Observation:
+    if alive:
+        detail = f"{directory / records.MACHINE} is missing or malformed, but a supervisor lives"
+        return Observation(MachineState.UNKNOWN, detail=detail)
+    return Observation(MachineState.ABSENT)
+
+
+def _stopped(directory: Path, request_id: str, started_at: Any) -> Observation:
+    end = records.read_record(directory / records.STOPPED, request_id)
+    stopped_at = records.parse_stamp(end.get("stopped_at")) if end else None
+    if started_at is None:
+        # The supervisor never took over: nothing ran.
+        return Observation(MachineState.STOPPED, request_id)
+    if end is None or stopped_at is None:
+        return Observation(
+            MachineState.STOPPED,
+            request_id,
+            started_at=started_at,
+            stopped_at=records.modified_at(directory / records.HEARTBEAT),
+            stop_cause=StopCause.SUPERVISOR_LOST,
+        )
+    try:
+        cause = StopCause(str(end.get("cause")))
+    except ValueError:
+        cause = StopCause.UNKNOWN
+    failed = cause is StopCause.ENGINE_EXITED
+    status = end.get("exit_status")
+    return Observation(
+        MachineState.STOPPED,
+        request_id,
+        started_at=started_at,
+        stopped_at=stopped_at,
+        stop_cause=cause,
+        detail=f"the engine ended by itself ({_ending(status)})" if failed else "",
+        log_tail=tuple(last_lines(directory / records.ENGINE_LOG, _TAIL_LINES)) if failed else (),
+    )
+
+
+def _ending(status: object) -> str:
+    if not isinstance(status, int):
+        return "how is not known"
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _endpoint(directory: Path, request_id: str) -> Endpoint | None:
+    engine = records.read_record(directory / records.ENGINE, request_id)
+    if engine is None or not isinstance(engine.get("url"), str) or not is_same(engine):
+        return None
+    try:
+        key = (directory / records.KEY).read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return Endpoint(engine["url"], Secret(key))
+
+
+def _armed(
+    directory: Path, supervisor: dict[str, Any], node: NodeSettings
+) -> tuple[GuardStatus, ...]:
+    """The guards as the living supervisor says it armed them, not as they are configured."""
+    armed = supervisor.get("armed")
+    armed = armed if isinstance(armed, dict) and is_same(supervisor) else {}
+    lifetime = records.parse_stamp(armed.get("lifetime"))
+    lease_s = armed.get("dead-man")
+    renewed = records.modified_at(directory / records.LEASE)
+    dead_man = None
+    if isinstance(lease_s, int | float) and renewed is not None:
+        dead_man = renewed + timedelta(seconds=lease_s)
+    ends = {"dead-man": dead_man, "lifetime": lifetime}
+    return tuple(GuardStatus(name, ends[name] is not None, ends[name]) for name, _ in caps(node))
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a supervisor holds the lock, found out without taking it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
+        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Take the lock for this open file description, which children inherit."""
+    wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _spawn_supervisor(directory: Path, lock: int) -> None:
+    """Start the supervisor in a session of its own, holding the lock from its first breath."""
+    root = str(Path(__file__).parents[3])
+    # -I and -S: no site packages and nothing from the environment; it needs the standard
+    # library alone and starts in half the time.
+    code = f"import sys; sys.path.insert(0, {root!r}); from yoyo.agent import main; main()"
+    log = os.open(
+        directory / records.SUPERVISOR_LOG,
+        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
+        0o600,
+    )
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.set_inheritable(lock, True)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+    try:
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", code, str(directory), str(lock), "supervisor"],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, nothing, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+        )
+    except OSError as error:
+        raise BootFailed(
+            f"The supervisor of {directory.name} could not be started.",
+            why=error.strerror or str(error),
+            fix="Check memory and process limits (ulimit -u), then run `yoyo up` again.",
+        ) from error
+    finally:
+        os.set_inheritable(lock, False)
+        os.close(log)
+        os.close(nothing)
+
+
+def _unwritable(directory: Path, error: OSError) -> StateUnwritable:
+    return StateUnwritable(
+        f"The node's directory {directory} cannot be written.",
+        why=error.strerror or str(error),
+        fix="Make it writable, free some space, or set `state_dir:` to another place.",
+    )

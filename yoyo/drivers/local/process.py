@@ -1,0 +1,67 @@
+"""Which process is meant: pid, start time and boot id together, never a pid alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+
+def start_ticks(pid: int) -> int | None:
+    """Clock ticks from boot to the process's start (proc(5), /proc/PID/stat field 22)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        # The command in field 2 may hold spaces and parentheses: count from its end.
+        return int(stat.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def boot_id() -> str:
+    """This boot of the kernel; "" where it cannot be read."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """What tells this process from any other that may get its pid."""
+    return {"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id()}
+
+
+def is_same(record: dict[str, Any]) -> bool:
+    """Whether the recorded process still runs."""
+    pid, ticks = record.get("pid"), record.get("start_ticks")
+    return (
+        isinstance(pid, int)
+        and pid > 1
+        and isinstance(ticks, int)
+        and record.get("boot_id") == boot_id()
+        and start_ticks(pid) == ticks
+    )
+
+
+def send_signal(record: dict[str, Any], number: signal.Signals) -> bool:
+    """Signal the recorded process; False when it is gone or not ours to signal.
+
+    The pidfd is opened first and the identity checked after: from then on the descriptor
+    means that process, whatever becomes of its pid.
+    """
+    pid = record.get("pid")
+    if not isinstance(pid, int) or pid <= 1:
+        return False
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_same(record):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
