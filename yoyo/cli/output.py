@@ -37,6 +37,8 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
             return str(value)
         case dict():
             return {str(key): to_plain(item) for key, item in value.items()}
+        case tuple() if hasattr(value, "_asdict"):
+            return to_plain(value._asdict())
         case list() | tuple():
             return [to_plain(item) for item in value]
         case str():

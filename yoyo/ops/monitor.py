@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from yoyo.core.idle import Decision, Verdict, busy_reasons, decide
 from yoyo.core.lives import Life
@@ -27,7 +27,7 @@ class MonitorResult:
     node_id: str
     verdict: str  # a Verdict, or "no-node" when nothing runs
     reasons: tuple[str, ...]
-    fires_at: str | None
+    fires_at: datetime | None
     stopped: bool
     sample: Sample | None
     notes: tuple[str, ...]
@@ -61,7 +61,7 @@ def monitor_once(ctx: Context) -> MonitorResult:
         ctx.node.name,
         str(decision.verdict),
         decision.reasons,
-        decision.fires_at.isoformat() if decision.fires_at else None,
+        decision.fires_at,
         stopped,
         sample,
         tuple(notes),

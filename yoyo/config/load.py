@@ -1,0 +1,255 @@
+"""The effective configuration: file, then environment, then flags, checked as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Environment
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yoyo.config.document import Scalar, parse, read_text
+from yoyo.config.mistakes import Mistake, Origin, Report, TooMany, nearest, printable
+from yoyo.config.rules import node_rules
+from yoyo.config.schema import NODE_KEYS, TOP_KEYS, Key
+from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, state_home
+from yoyo.config.values import Place, convert
+from yoyo.errors import ConfigInvalid, NodeUnknown
+from yoyo.model.ids import ModuleId, NodeName, Secret
+from yoyo.model.settings import (
+    BudgetSettings,
+    EngineSettings,
+    GuardSettings,
+    HardwareSettings,
+    NodeSettings,
+    PriceSettings,
+    Settings,
+)
+
+_MASK = "****"
+
+
+class Flags(NamedTuple):
+    """What the command line says about the configuration."""
+
+    config: Path | None = None
+    node: str | None = None
+    sets: tuple[str, ...] = ()
+
+
+class Value(NamedTuple):
+    """One effective value: as text, secrets masked, and where it was written."""
+
+    key: str
+    text: str
+    source: str
+
+
+class Loaded(NamedTuple):
+    """Settings, the node that was chosen (None: none could be), and where each value is from."""
+
+    settings: Settings
+    node: NodeSettings | None
+    values: tuple[Value, ...]
+
+
+def load(flags: Flags, env: Environment[str, str], cwd: Path) -> Loaded:
+    """Read and check everything.
+
+    Raises:
+        ConfigNotFound, NodeUnknown.
+        ConfigInvalid: with every mistake as a line of `details`.
+    """
+    path, is_xdg = find_file(flags.config, env, cwd)
+    reader = _Reader(path, is_xdg, env, cwd)
+    loaded = reader.read(flags)
+    mistakes = reader.report.mistakes
+    if mistakes or loaded is None:
+        count = len(mistakes)
+        raise ConfigInvalid(
+            f"The configuration has {count} mistake{'' if count == 1 else 's'}.",
+            why=f"Read from {printable(str(path))}, YOYO_* variables and flags.",
+            fix="Correct the lines above; `yoyo config validate` checks again.",
+            details=tuple(str(mistake) for mistake in _in_order(mistakes)),
+        )
+    return loaded
+
+
+def validate(flags: Flags, env: Environment[str, str], cwd: Path) -> list[Mistake]:
+    """Every mistake, in file order; [] when there is none.
+
+    Raises:
+        ConfigNotFound.
+    """
+    path, is_xdg = find_file(flags.config, env, cwd)
+    reader = _Reader(path, is_xdg, env, cwd)
+    try:
+        reader.read(flags)
+    except NodeUnknown:
+        pass
+    return _in_order(reader.report.mistakes)
+
+
+def _in_order(mistakes: list[Mistake]) -> list[Mistake]:
+    return sorted(mistakes, key=lambda m: (m.line == 0, m.line, m.column))
+
+
+class _Reader:
+    """One reading; mistakes gather in `report`."""
+
+    def __init__(self, path: Path, is_xdg: bool, env: Environment[str, str], cwd: Path) -> None:
+        self.path, self.is_xdg, self.env, self.cwd = path, is_xdg, env, cwd
+        try:
+            self.label = str(path.relative_to(cwd))
+        except ValueError:
+            self.label = str(path)
+        self.label = printable(self.label)
+        self.report = Report()
+        self.place = Place(path.parent, env)
+        self.raw: Raw = {}
+        self.values: list[Value] = []
+
+    def read(self, flags: Flags) -> Loaded | None:
+        try:
+            settings = self._settings(flags)
+        except TooMany:
+            return None
+        if settings is None or self.report.mistakes:
+            return None
+        return Loaded(settings, self._chosen(settings, flags), tuple(self.values))
+
+    def _settings(self, flags: Flags) -> Settings | None:
+        text, mode = read_text(str(self.path), self.label, self.report)
+        if text is None:
+            return None
+        raw, nodes = from_file(parse(text, self.label, self.report), self.report)
+        names = list(nodes)
+        from_outside = from_env(self.env, names, self.report) | from_sets(
+            flags.sets, names, self.report
+        )
+        self.raw = raw | from_outside
+        top = {key.path: self._value(key, key.path, Origin(self.label, 1, 1)) for key in TOP_KEYS}
+        built = [self._node(name, at, mode) for name, at in nodes.items()]
+        default = top["default_node"]
+        if default is not None and default not in names:
+            near = nearest(str(default), names)
+            hint = f". Did you mean {near}?" if near else ""
+            at = self.raw["default_node"].at
+            self.report.add(at, "default_node", f"there is no node {default!r}{hint}")
+        if self.report.mistakes:
+            return None
+        if default is None and len(names) == 1:
+            default = names[0]
+        state_dir, ledger = self._places(top)
+        return Settings(
+            config_file=self.path,
+            state_dir=state_dir,
+            ledger=ledger,
+            operator=top["operator"] or self._operator(),
+            default_node=NodeName(default) if default else None,
+            nodes=tuple(node for node in built if node is not None),
+        )
+
+    def _places(self, top: dict[str, Any]) -> tuple[Path, Path]:
+        state_dir, ledger = top["state_dir"], top["ledger"]
+        if self.is_xdg:
+            home = state_home(self.env, self.path.parent)
+            state_dir = state_dir if "state_dir" in self.raw else home
+            ledger = ledger if "ledger" in self.raw else home / "ledger.csv"
+            for number, value in enumerate(self.values):
+                if value.source == "default" and value.key in ("state_dir", "ledger"):
+                    path = state_dir if value.key == "state_dir" else ledger
+                    self.values[number] = Value(value.key, str(path), "default")
+        return state_dir, ledger
+
+    def _value(self, key: Key, path: str, at: Origin) -> Any:
+        """The effective value of one key; what it is and whence goes into `values`."""
+        tree = self.raw.get(path)
+        source = "default"
+        if tree is None:
+            if key.required:
+                self.report.add(at, path, "is missing")
+                return None
+            if key.default is None:
+                self.values.append(Value(path, f"({key.absent})", "default"))
+                return None
+            if key.kind == "flags":
+                self.values.append(Value(path, "[]", "default"))
+                return ()
+            tree = Scalar(key.default, False, Origin("default"))
+        else:
+            source = tree.at.source
+        value = convert(key, tree, self.place, path, self.report)
+        self.values.append(Value(path, _shown(key, value, tree), source))
+        return value
+
+    def _node(self, name: str, at: Origin, mode: int) -> NodeSettings | None:
+        prefix = f"nodes.{name}."
+        found = {key.path: self._value(key, prefix + key.path, at) for key in NODE_KEYS}
+        for key, message in node_rules(found.get):
+            tree = self.raw.get(prefix + key)
+            self.report.add(tree.at if tree is not None else at, prefix + key, message)
+        secret = self.raw.get(prefix + "engine.api_key")
+        if secret is not None and secret.at.line and mode & 0o077:
+            self.report.add(
+                secret.at,
+                prefix + "engine.api_key",
+                f"stands in a file that others may read (mode {mode & 0o777:04o}). "
+                f"Run chmod 600 {self.label}, or give it in the environment",
+            )
+        return None if self.report.mistakes else _build(name, found)
+
+    def _operator(self) -> str:
+        import socket
+
+        name = self.env.get("USER") or self.env.get("LOGNAME")
+        if not name:
+            import os
+            import pwd
+
+            try:
+                name = pwd.getpwuid(os.getuid()).pw_name
+            except KeyError:
+                name = str(os.getuid())
+        text = f"{name}@{socket.gethostname()}"
+        return printable(text)[:128]
+
+    def _chosen(self, settings: Settings, flags: Flags) -> NodeSettings | None:
+        wanted = flags.node or self.env.get("YOYO_NODE") or settings.default_node
+        if wanted is None:
+            return None
+        for node in settings.nodes:
+            if node.name == wanted:
+                return node
+        names = [node.name for node in settings.nodes]
+        near = nearest(wanted, names)
+        raise NodeUnknown(
+            f"There is no node {printable(wanted)!r}." + (f" Did you mean {near}?" if near else ""),
+            why=f"{self.label} has: {', '.join(names)}.",
+            fix="Name one of these, or add it under `nodes:`.",
+        )
+
+
+def _shown(key: Key, value: Any, tree: Any) -> str:
+    if key.kind == "secret" or isinstance(value, Secret):
+        return _MASK
+    if isinstance(value, tuple):
+        return "[" + ", ".join(value) + "]"
+    if key.kind == "duration":
+        return str(tree.text)
+    return printable(str(value))
+
+
+def _build(name: str, found: dict[str, Any]) -> NodeSettings:
+    def section(prefix: str, suffix: str = "") -> dict[str, Any]:
+        inside = {k: v for k, v in found.items() if k.startswith(f"{prefix}.")}
+        return {k.removeprefix(f"{prefix}.") + suffix: v for k, v in inside.items()}
+
+    return NodeSettings(
+        name=NodeName(name),
+        module_id=ModuleId(found["moduleId"]),
+        driver=found["driver"],
+        engine=EngineSettings(**section("engine")),
+        guards=GuardSettings(**section("guards", "_s")),
+        budget=BudgetSettings(**section("budget")),
+        prices=PriceSettings(**section("prices")),
+        hardware=HardwareSettings(**section("hardware")),
+    )
