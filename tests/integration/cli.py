@@ -20,10 +20,15 @@ nodes:
   local:
     moduleId: demo
     driver: local
-    engine: {{model: smoke, ctx: 4096, parallel: 2{engine}}}
+    engine: {{model: smoke, {engine}}}
     guards: {{{guards}}}
     {more}
 """
+
+
+# One slot with all the context the smoke model was made for: an answer that fills it takes
+# half a minute, which is long enough to find the engine at work.
+LONG_CONTEXT = "ctx: 32768, parallel: 1"
 
 
 class Place:
@@ -33,10 +38,13 @@ class Place:
         self.root = root
 
     def configure(
-        self, *, engine: str = "", guards: str = "stop_grace: 5s", more: str = ""
+        self,
+        *,
+        engine: str = "ctx: 4096, parallel: 2",
+        guards: str = "stop_grace: 5s",
+        more: str = "",
     ) -> None:
         """Write yoyo.yaml."""
-        engine = f", {engine}" if engine else ""
         text = CONFIG.format(engine=engine, guards=guards, more=more)
         (self.root / "yoyo.yaml").write_text(text)
 

@@ -3,7 +3,7 @@
 import json
 import signal
 
-from cli import Place
+from cli import LONG_CONTEXT, Place
 
 
 def test_the_lifetime_cap_stops_a_node_that_nobody_controls(here: Place) -> None:
@@ -53,9 +53,12 @@ def test_the_monitor_stops_an_idle_node_and_books_itself(here: Place) -> None:
 
 
 def test_the_monitor_spares_a_node_at_work(here: Place) -> None:
-    here.configure(guards="sample_every: 1s, idle_after: 1s, boot_grace: 0s, lease: 1h")
+    here.configure(
+        engine=LONG_CONTEXT,
+        guards="sample_every: 1s, idle_after: 1s, boot_grace: 0s, lease: 1h",
+    )
     here.run("up")
-    job = here.start("ask", "Say something", "--max-tokens", "100000")
+    job = here.start("ask", "Say something", "--max-tokens", "30000")
     try:
         assert job.stdout is not None
         job.stdout.read(1)
@@ -67,9 +70,9 @@ def test_the_monitor_spares_a_node_at_work(here: Place) -> None:
 
 
 def test_down_waits_for_work_and_does_not_cut_it_off(here: Place) -> None:
-    here.configure(guards="drain_timeout: 1s, stop_grace: 2s")
+    here.configure(engine=LONG_CONTEXT, guards="drain_timeout: 1s, stop_grace: 2s")
     here.run("up")
-    job = here.start("ask", "Say something", "--max-tokens", "100000")
+    job = here.start("ask", "Say something", "--max-tokens", "30000")
     try:
         assert job.stdout is not None
         job.stdout.read(1)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from yoyo import errors
-from yoyo.cli.main import BROKEN_PIPE, INTERNAL_ERROR
+from yoyo.cli.main import INTERNAL_ERROR
+from yoyo.cli.session import BROKEN_PIPE
 from yoyo.errors import YoyoError
 
 ROOT = Path(__file__).parents[2]

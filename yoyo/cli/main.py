@@ -6,7 +6,6 @@ from yoyo import __version__
 from yoyo.errors import YoyoError
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
-BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
 
 
 def main() -> None:
@@ -26,10 +25,6 @@ def main() -> None:
 
         Output(json="--json" in sys.argv).error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Python would complain again when it flushes stdout at exit.
-        sys.stdout = None  # type: ignore[assignment]
-        sys.exit(BROKEN_PIPE)
     except Exception as error:
         if debug:
             _traceback()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from yoyo.ports.progress import Progress
 
 
+BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
+
+
 class Session:
     """One run of one command."""
 
@@ -109,6 +112,10 @@ def session(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield Session(json=json, node=node, config=config, sets=sets)
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(BROKEN_PIPE) from None
     except KeyboardInterrupt as error:
         raise Interrupted(
             "Interrupted.",
