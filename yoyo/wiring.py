@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
+from yoyo import entry_points
 from yoyo.drivers.files.killswitch import FileKillSwitch
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.files.locks import FileLocks
@@ -25,31 +25,21 @@ from yoyo.ports.progress import Progress
 DRIVER_GROUP = "yoyo.machines"
 
 
-def driver_names() -> list[str]:
-    """The installed machine drivers."""
-    return sorted(entry.name for entry in entry_points(group=DRIVER_GROUP))
-
-
-def _find_driver(name: str) -> EntryPoint:
-    found = {entry.name: entry for entry in entry_points(group=DRIVER_GROUP)}
-    if name not in found:
-        raise DriverUnavailable(
-            f"There is no machine driver {name!r}.",
-            why=f"Installed: {', '.join(sorted(found)) or 'none'}.",
-            fix=f"Correct `driver:`, or install it: pip install 'yoyo[{name}]'.",
-        )
-    return found[name]
-
-
 def machines_for(node: NodeSettings, state_dir: Path) -> Machines:
     """Load and build the node's machine driver; no other driver is imported.
 
     Raises:
         DriverUnavailable: unknown, or its extra is not installed.
     """
-    entry = _find_driver(node.driver)
     try:
-        driver = entry.load()
+        driver = entry_points.load(DRIVER_GROUP, node.driver)
+    except LookupError:
+        known = ", ".join(entry_points.names(DRIVER_GROUP)) or "none"
+        raise DriverUnavailable(
+            f"There is no machine driver {node.driver!r}.",
+            why=f"Installed: {known}.",
+            fix=f"Correct `driver:`, or install it: pip install 'yoyo[{node.driver}]'.",
+        ) from None
     except ModuleNotFoundError as error:
         raise DriverUnavailable(
             f"The machine driver {node.driver!r} cannot be loaded.",
