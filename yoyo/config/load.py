@@ -83,8 +83,9 @@ def validate(flags: Flags, env: Environment[str, str], cwd: Path) -> list[Mistak
     reader = _Reader(path, is_xdg, env, cwd)
     try:
         reader.read(flags)
-    except NodeUnknown:
-        pass
+    except NodeUnknown as unknown:
+        label = "--node" if flags.node else "YOYO_NODE"
+        return [Mistake(label, 0, 0, "", unknown.what)]
     return _in_order(reader.report.mistakes)
 
 
@@ -120,7 +121,10 @@ class _Reader:
         text, mode = read_text(str(self.path), self.label, self.report)
         if text is None:
             return None
-        raw, nodes = from_file(parse(text, self.label, self.report), self.report)
+        tree = parse(text, self.label, self.report)
+        if tree is None:  # nothing can be said about keys in what cannot be read
+            return None
+        raw, nodes = from_file(tree, self.report)
         names = list(nodes)
         from_outside = from_env(self.env, names, self.report) | from_sets(
             flags.sets, names, self.report
@@ -184,8 +188,13 @@ class _Reader:
     def _node(self, name: str, at: Origin, mode: int) -> NodeSettings | None:
         prefix = f"nodes.{name}."
         found = {key.path: self._value(key, prefix + key.path, at) for key in NODE_KEYS}
+        mistaken = {m.key.removeprefix(prefix) for m in self.report.mistakes}
         for key, message in node_rules(found.get):
+            if key.startswith("budget.") and "prices.hourly_usd" in mistaken:
+                continue
             tree = self.raw.get(prefix + key)
+            if tree is None and key == "engine.ctx":  # the default ctx, too many slots
+                tree = self.raw.get(f"{prefix}engine.parallel")
             self.report.add(tree.at if tree is not None else at, prefix + key, message)
         secret = self.raw.get(prefix + "engine.api_key")
         if secret is not None and secret.at.line and mode & 0o077:

@@ -29,7 +29,14 @@ _OWNED = {
         "-hf",
         "-hfr",
         "--hf-repo",
+        "-hff",
+        "--hf-file",
+        "-dr",
+        "--docker-repo",
+        "--models-dir",
+        "--models-preset",
     ),
+    "yoyo speaks plain HTTP with the engine": ("--ssl-key-file", "--ssl-cert-file"),
     "it is set by `engine.ctx`": ("-c", "--ctx-size"),
     "it is set by `engine.parallel`": ("-np", "--parallel"),
     "it is set by `engine.cache_type_k`": ("-ctk", "--cache-type-k"),
@@ -66,8 +73,8 @@ def _context(find: Find) -> Iterator[Found]:
         "engine.ctx",
         f"llama.cpp divides the context among the slots: {ctx} / {parallel} is "
         f"{ctx // parallel} tokens a slot, and {MIN_CTX_PER_SLOT} is the least that is of use. "
-        f"Set ctx to {parallel * MIN_CTX_PER_SLOT} or more, or parallel to "
-        f"{max(1, ctx // MIN_CTX_PER_SLOT)}",
+        f"Set ctx to {parallel * MIN_CTX_PER_SLOT} or more"
+        + (f", or parallel to {ctx // MIN_CTX_PER_SLOT}" if ctx >= MIN_CTX_PER_SLOT else ""),
     )
 
 
@@ -111,9 +118,13 @@ def _money(find: Find) -> Iterator[Found]:
 def _flags(flags: tuple[str, ...]) -> Iterator[Found]:
     for number, word in enumerate(flags):
         name = word.partition("=")[0]
+        if name.startswith("--"):
+            name = name.replace("_", "-")  # to llama.cpp, --api_key is --api-key
         if name in OWNED_FLAGS:
             yield "engine.extra_flags", f"{name} is refused: {OWNED_FLAGS[name]}"
-        if word in _FLASH and flags[number + 1 : number + 2] not in [(v,) for v in _FLASH_VALUES]:
+        if name in _FLASH and "=" in word:
+            yield "engine.extra_flags", f"the engine knows no {name}=VALUE. Write [{name}, 'on']"
+        elif name in _FLASH and flags[number + 1 : number + 2] not in [(v,) for v in _FLASH_VALUES]:
             yield (
                 "engine.extra_flags",
                 f"a bare {word} takes the next word for its value. Write [{word}, 'on'], "
@@ -126,9 +137,8 @@ def _cache(find: Find, flags: tuple[str, ...]) -> Iterator[Found]:
     kind = find("engine.cache_type_v")
     if kind is None or kind in _PLAIN_CACHES:
         return
-    off = any(
-        f"{name}=off" in flags or (name, "off") in itertools.pairwise(flags) for name in _FLASH
-    )
+    words = [word.replace("_", "-") for word in flags]
+    off = any((name, "off") in itertools.pairwise(words) for name in _FLASH)
     if off:
         yield (
             "engine.cache_type_v",

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Words
 from pathlib import Path
 
 from yoyo.config.document import Mapping, Scalar, Tree, parse
-from yoyo.config.mistakes import Origin, Report, nearest, printable, quoted
+from yoyo.config.mistakes import UNSAFE, Origin, Report, nearest, printable, quoted
 from yoyo.config.schema import NODE_KEYS, SECTIONS, TOP_KEYS
 from yoyo.errors import ConfigNotFound
 from yoyo.model.ids import InvalidLabel, NodeName
@@ -26,6 +26,9 @@ def find_file(explicit: Path | None, env: Environment[str, str], cwd: Path) -> t
     Raises:
         ConfigNotFound.
     """
+    xdg = _xdg(env, "XDG_CONFIG_HOME", ".config")
+    # However the file was found (`monitor install` writes --config): one file, one state.
+    in_xdg = os.path.normpath(xdg / "yoyo" / FILE_NAME) if xdg is not None else ""
     named = explicit or (Path(env["YOYO_CONFIG"]) if env.get("YOYO_CONFIG") else None)
     if named is not None:
         path = cwd / named
@@ -35,11 +38,11 @@ def find_file(explicit: Path | None, env: Environment[str, str], cwd: Path) -> t
                 why="It was named by " + ("--config." if explicit else "YOYO_CONFIG."),
                 fix="Correct the name, or run `yoyo init` to write one.",
             )
-        return path, False
+        return path, os.path.normpath(path) == in_xdg
     for directory in (cwd, *cwd.parents):
         if (directory / FILE_NAME).is_file():
-            return directory / FILE_NAME, False
-    xdg = _xdg(env, "XDG_CONFIG_HOME", ".config")
+            path = directory / FILE_NAME
+            return path, os.path.normpath(path) == in_xdg
     if xdg is not None and os.path.lexists(xdg / "yoyo" / FILE_NAME):
         return xdg / "yoyo" / FILE_NAME, True
     raise ConfigNotFound(
@@ -187,6 +190,13 @@ def from_sets(sets: Words[str], nodes: Words[str], report: Report) -> Raw:
             near = nearest(path, paths)
             hint = f"did you mean {near}?" if near else "`yoyo config show` lists them"
             report.add(Origin("--set"), path, f"unknown key; {hint}")
+        elif paths[path] == "secret":
+            report.add(
+                Origin("--set"),
+                path,
+                "a secret on a command line can be read by everybody on this machine. "
+                f"Set {variable_of(path)} instead",
+            )
         else:
             _put(raw, path, paths[path], text, "--set", report)
     return raw
@@ -195,6 +205,9 @@ def from_sets(sets: Words[str], nodes: Words[str], report: Report) -> Raw:
 def _put(raw: Raw, path: str, kind: str, text: str, label: str, report: Report) -> None:
     if kind != "flags":
         raw[path] = Scalar(text, False, Origin(label))
+        return
+    if UNSAFE.search(text):  # the parser could not even encode what is not UTF-8
+        report.add(Origin(label), path, f"{quoted(text)} holds a control character. Remove it")
         return
     tree = parse(text, label, report, in_file=False)
     if tree is not None:
