@@ -153,6 +153,11 @@ class LedgerHeadMismatch(YoyoError):
     summary = "the ledger does not contain the row it was expected to contain"
 
 
+class LedgerUnreadable(YoyoError):
+    exit_code = 45
+    summary = "the ledger exists and cannot be read (no permission, no regular file)"
+
+
 class StateUnwritable(YoyoError):
     exit_code = 50
     summary = "the state directory cannot be created or written"
@@ -161,6 +166,11 @@ class StateUnwritable(YoyoError):
 class DoctorFailed(YoyoError):
     exit_code = 51
     summary = "`doctor` found at least one failed prerequisite"
+
+
+class MonitorNotInstallable(YoyoError):
+    exit_code = 52
+    summary = "the monitor's timer or cron line cannot be expressed or written"
 
 
 class Interrupted(YoyoError):

@@ -17,10 +17,12 @@ from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
 from yoyo.ports.clock import Clock
+from yoyo.ports.files import FileWriter
 from yoyo.ports.killswitch import KillSwitch
 from yoyo.ports.ledger import Ledger
 from yoyo.ports.machines import Machines
 from yoyo.ports.progress import Progress
+from yoyo.ports.templates import Templates
 
 DRIVER_GROUP = "yoyo.machines"
 
@@ -58,6 +60,15 @@ def ledger_for(path: Path) -> Ledger:
 def kill_switch_for(settings: Settings) -> tuple[KillSwitch, Clock]:
     """The kill switch, and the clock to date it with."""
     return FileKillSwitch(settings.state_dir), SystemClock()
+
+
+def unit_tools() -> tuple[Templates, FileWriter]:
+    """What renders and writes the monitor's units."""
+    from yoyo.config.templates import template_text
+    from yoyo.drivers.files.writer import AtomicFileWriter
+    from yoyo.drivers.jinja.templates import JinjaTemplates
+
+    return JinjaTemplates(template_text), AtomicFileWriter()
 
 
 def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> Context:

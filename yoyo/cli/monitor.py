@@ -1,5 +1,7 @@
 """Commands of the idle monitor: run, install."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,3 +58,61 @@ def run(
                 return
             every = min(context.node.guards.sample_every_s for context in contexts)
             contexts[0].clock.sleep(every)
+
+
+@app.command()
+def install(
+    systemd: Annotated[
+        bool, typer.Option("--systemd/--cron", help="A systemd timer, or a line for cron.")
+    ],
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="DIR", help="Write the files there; else print them."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="The account that runs it; else yours.")
+    ] = None,
+    node: NodeOption = None,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print, or write, what makes systemd or cron run the monitor, and how to switch it on.
+
+    \b
+      yoyo monitor install --systemd
+      yoyo monitor install --systemd --write /etc/systemd/system
+      yoyo monitor install --cron --write /etc/cron.d
+    """
+    with session(json=json, node=node, config=config, sets=sets) as work:
+        from getpass import getuser
+
+        from yoyo.cli.render import units_text
+        from yoyo.ops import monitor_install as op
+        from yoyo.wiring import unit_tools
+
+        kind: op.Kind = "systemd" if systemd else "cron"
+        settings, chosen = work.loaded.settings, work.one_node()
+        op.refuse_unseen((value.key, value.source) for value in work.loaded.values)
+        templates, writer = unit_tools()
+        files = op.render(
+            kind,
+            chosen,
+            settings=settings,
+            executable=_executable(),
+            user=user or getuser(),
+            templates=templates,
+        )
+        written = op.write(files, write.absolute(), writer) if write is not None else []
+        steps = op.next_steps(kind, files, write.absolute()) if write is not None else []
+        work.out.emit(
+            {"files": files, "written": written, "next_steps": steps},
+            lambda: units_text(files, written, steps),
+        )
+
+
+def _executable() -> str:
+    """This very installation's script, wherever PATH may point later."""
+    beside = Path(sys.executable).parent / "yoyo"
+    return str(beside if beside.exists() else Path(sys.argv[0]).absolute())

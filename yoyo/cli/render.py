@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yoyo.ops.doctor import Check
     from yoyo.ops.down import DownResult
     from yoyo.ops.monitor import MonitorResult
+    from yoyo.ops.monitor_install import UnitFile
     from yoyo.ops.plan import PlanResult
     from yoyo.ops.up import UpResult
 
@@ -171,6 +172,14 @@ def monitor_text(result: "MonitorResult") -> str:
     elif result.fires_at is not None:
         lines.append(f"  would stop it at {moment(result.fires_at)} if nothing changes")
     return "\n".join(lines)
+
+
+def units_text(files: "Sequence[UnitFile]", written: "Sequence[Path]", steps: Sequence[str]) -> str:
+    """The monitor's units, or where they were written and what to do next."""
+    if written:
+        lines = [f"wrote {path}" for path in written]
+        return "\n".join([*lines, "next:", *(f"  {step}" for step in steps)])
+    return "\n".join(f"# {file.name}\n{file.text}" for file in files)
 
 
 def print_answer(out: Output, pieces: "Iterator[str | Answer]") -> "Answer":

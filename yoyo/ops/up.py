@@ -33,6 +33,8 @@ from yoyo.ops.settle import (
 
 # A second `up` waits for the first one; a little longer than the first may take.
 _LOCK_SLACK_S = 30
+# Looking again after a twentieth of the time waited so far finds readiness at most 5 % late.
+_POLL_SHARE, _POLL_LEAST_S, _POLL_MOST_S = 0.05, 0.004, 0.5
 HARD_CAPS = ("lifetime", "platform-cap")
 
 
@@ -198,8 +200,9 @@ def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation
 
 
 def _wait_healthy(ctx: Context) -> Observation:
-    deadline = ctx.clock.monotonic() + ctx.node.guards.boot_timeout_s
-    delay, phase = 0.004, ""
+    begun = ctx.clock.monotonic()
+    deadline = begun + ctx.node.guards.boot_timeout_s
+    phase = ""
     while True:
         seen = ctx.machines.observe(ctx.node)
         if seen.state in GONE:
@@ -220,8 +223,8 @@ def _wait_healthy(ctx: Context) -> Observation:
                 fix="Raise `guards.boot_timeout`, or look at `yoyo logs`.",
                 details=seen.log_tail,
             )
-        ctx.clock.sleep(delay)
-        delay = min(delay * 1.3, 0.5)
+        waited = ctx.clock.monotonic() - begun
+        ctx.clock.sleep(min(max(waited * _POLL_SHARE, _POLL_LEAST_S), _POLL_MOST_S))
 
 
 def _undo(ctx: Context, life: Life, error: BaseException) -> BaseException:

@@ -182,7 +182,7 @@ class LocalMachines:
             import secrets
 
             key = secrets.token_urlsafe(48)
-        records.write_private(directory / records.KEY, key.encode() + b"\n")
+        records.write_private(directory / records.KEY, key.encode() + b"\n", durable=False)
         (directory / records.ENGINE_LOG).unlink(missing_ok=True)
         (directory / records.LEASE).touch(mode=0o600)
         guards = node.guards

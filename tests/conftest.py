@@ -1,0 +1,27 @@
+"""Holds for every test: none is skipped in silence."""
+
+from __future__ import annotations
+
+import pytest
+
+# Node id -> the reason why that test may be skipped.
+ALLOWED_SKIPS: dict[str, str] = {}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in which a test was skipped that is not on the list."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    skipped = [
+        report.nodeid
+        for report in reporter.stats.get("skipped", [])
+        if report.nodeid not in ALLOWED_SKIPS
+    ]
+    if skipped:
+        reporter.write_line("")
+        for nodeid in skipped:
+            reporter.write_line(f"skipped, which fails the run: {nodeid}", red=True)
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
