@@ -39,17 +39,19 @@ class Context:
         return read_book(self.ledger.rows())
 
 
-def require_sound(book: Book) -> None:
-    """Refuse to spend on the strength of a ledger that cannot be read in full.
+def require_sound(ledger: Ledger) -> None:
+    """Refuse to spend on the strength of a ledger that does not hold together.
 
     Raises:
         LedgerCorrupt: a row is bad, so that spend and open lives are uncertain.
     """
-    if book.bad_rows:
-        first = book.bad_rows[0]
+    report = ledger.verify()
+    if not report.ok:
+        first = report.problems[0]
         raise LedgerCorrupt(
-            f"The ledger has {len(book.bad_rows)} bad row(s), the first in line {first.line}.",
+            f"The ledger has {report.problem_count} problem(s), the first in line {first.line}.",
             why=first.reason,
-            fix="Run `yoyo ledger verify` and restore the ledger before starting anything; "
-            "`yoyo down` works all the same.",
+            fix="Keep the file for whoever looks into it. Restore an intact copy, or begin a new "
+            "one (`ledger:` in yoyo.yaml), which knows nothing of earlier spend. `yoyo down` "
+            "works all the same.",
         )

@@ -108,7 +108,6 @@ def _stop(
         ctx.ledger.append(end)
     except YoyoError as error:
         trouble = error
-    ctx.progress.phase("stopped")
     return end, trouble
 
 

@@ -109,7 +109,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             seen = _join(ctx, life, seen, wait, allow_unguarded)
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
         ctx.machines.plan(ctx.node)
-        require_sound(book)
+        require_sound(ctx.ledger)
         refusal = outlook(ctx, book).refusal
         if refusal is not None:
             raise OverBudget(
@@ -195,7 +195,6 @@ def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation
         )
     refuse_frozen(ctx)
     ctx.ledger.append(boot_complete(life, ctx.operator))
-    ctx.progress.phase("ready")
     return seen
 
 

@@ -116,6 +116,8 @@ def parameters(engine: dict[str, Any], key: str) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = engine["model"]
+    # What /v1/models shows: the file's name, and nothing of this machine's directories.
+    params.model_alias = {engine["model"].rpartition("/")[2]}
     params.n_ctx = engine["ctx"]
     params.n_parallel = engine["parallel"]
     params.cache_type_k = getattr(xllamacpp.ggml_type, _CACHE_TYPES[engine["cache_type_k"]])

@@ -83,7 +83,7 @@ def exec_server(directory: Path, machine: dict[str, Any]) -> None:
     command += ["--api-key-file", str(directory / KEY), "--metrics", "--slots"]
     command += ["-m", engine["model"], "-c", str(engine["ctx"]), "-np", str(engine["parallel"])]
     command += ["-ctk", engine["cache_type_k"], "-ctv", engine["cache_type_v"]]
-    command += engine["extra_flags"]
+    command += ["--alias", engine["model"].rpartition("/")[2], *engine["extra_flags"]]
     record(directory, machine, f"http://127.0.0.1:{port}")
     os.execv(engine["server"], command)  # noqa: S606 - a list, and no shell
 
