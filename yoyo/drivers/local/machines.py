@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import signal
-import struct
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from yoyo.drivers.local import records
+from yoyo.drivers.local.lock import is_locked, try_lock
 from yoyo.drivers.local.logs import last_lines, lines_of
 from yoyo.drivers.local.preflight import caps, plan, prerequisites
-from yoyo.drivers.local.process import is_same, send_signal
+from yoyo.drivers.local.process import is_same, orphans, send_signal
 from yoyo.errors import (
     BootFailed,
     DriverUnavailable,
@@ -37,8 +35,6 @@ from yoyo.model.machine import (
 from yoyo.model.settings import SMOKE_MODEL, NodeSettings
 from yoyo.ports.clock import Clock
 
-# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
-_FLOCK = "hhqqi4x"
 _TAIL_LINES = 15
 # Variables the engine may need. A list of what is let in: the rest may hold secrets, and
 # LLAMA_ARG_* would change flags behind the configuration's back.
@@ -80,7 +76,7 @@ class LocalMachines:
         except OSError as error:
             raise _unwritable(directory, error) from error
         try:
-            if not _try_lock(lock):
+            if not try_lock(lock):
                 self._refuse_other(directory, request_id)
                 return
             self._prepare(node, directory, request_id)
@@ -102,9 +98,10 @@ class LocalMachines:
     def stop(self, node: NodeSettings) -> None:
         """See the port."""
         directory = self._directory(node)
-        if not _is_locked(directory / records.LOCK):
-            return
         machine = records.read_record(directory / records.MACHINE) or {}
+        if not is_locked(directory / records.LOCK):
+            _kill_orphans(directory, machine.get("request_id"))
+            return
         request = {"request_id": machine.get("request_id", ""), "asked_at": records.stamp()}
         try:
             records.write_record(directory / records.STOP, request)
@@ -118,7 +115,7 @@ class LocalMachines:
     def delete(self, node: NodeSettings) -> None:
         """See the port."""
         directory = self._directory(node)
-        if _is_locked(directory / records.LOCK):
+        if is_locked(directory / records.LOCK):
             raise NodeBusy(
                 f"Node {node.name} still runs.",
                 why="Its supervisor holds its lock.",
@@ -145,7 +142,7 @@ class LocalMachines:
         return lines_of(
             directory / records.ENGINE_LOG,
             lines,
-            (lambda: _is_locked(directory / records.LOCK)) if follow else None,
+            (lambda: is_locked(directory / records.LOCK)) if follow else None,
             self._clock,
         )
 
@@ -212,7 +209,7 @@ class LocalMachines:
         )
 
     def _observe(self, node: NodeSettings, directory: Path) -> Observation:
-        alive = _is_locked(directory / records.LOCK)
+        alive = is_locked(directory / records.LOCK)
         machine = records.read_record(directory / records.MACHINE)
         if machine is None or not isinstance(machine.get("request_id"), str):
             return _without_record(directory, alive)
@@ -234,6 +231,18 @@ class LocalMachines:
         )
 
 
+def _kill_orphans(directory: Path, request_id: object) -> None:
+    """End what a killed supervisor could not take along: children that its engine had."""
+    supervisor = records.read_record(directory / records.SUPERVISOR)
+    if supervisor is None or supervisor.get("request_id") != request_id:
+        return
+    for pid in orphans(supervisor):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
 def _without_record(directory: Path, alive: bool) -> Observation:
     if alive:
         detail = f"{directory / records.MACHINE} is missing or malformed, but a supervisor lives"
@@ -247,6 +256,13 @@ def _stopped(directory: Path, request_id: str, started_at: Any) -> Observation:
     if started_at is None:
         # The supervisor never took over: nothing ran.
         return Observation(MachineState.STOPPED, request_id)
+    if end is None and orphans(records.read_record(directory / records.SUPERVISOR) or {}):
+        return Observation(
+            MachineState.RUNNING,
+            request_id,
+            started_at=started_at,
+            detail="the supervisor is gone, and a process of its engine still runs",
+        )
     if end is None or stopped_at is None:
         return Observation(
             MachineState.STOPPED,
@@ -308,32 +324,6 @@ def _armed(
         dead_man = renewed + timedelta(seconds=lease_s)
     ends = {"dead-man": dead_man, "lifetime": lifetime}
     return tuple(GuardStatus(name, ends[name] is not None, ends[name]) for name, _ in caps(node))
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a supervisor holds the lock, found out without taking it."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
-        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Take the lock for this open file description, which children inherit."""
-    wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
 
 
 def _spawn_supervisor(directory: Path, lock: int) -> None:

@@ -18,6 +18,29 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
+def orphans(leader: dict[str, Any]) -> list[int]:
+    """Live processes in the session of a recorded leader that is itself gone.
+
+    The kernel gives a pid to nobody else while it still names a session, so that these are
+    that leader's own unless a living process with another start time leads the session.
+    """
+    pid = leader.get("pid")
+    if not isinstance(pid, int) or pid <= 1 or leader.get("boot_id") != boot_id():
+        return []
+    if start_ticks(pid) not in (None, leader.get("start_ticks")):
+        return []
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if stat[3] == str(pid) and stat[0] not in ("Z", "X") and int(entry) != pid:
+                found.append(int(entry))
+    return found
+
+
 def boot_id() -> str:
     """This boot of the kernel; "" where it cannot be read."""
     try:

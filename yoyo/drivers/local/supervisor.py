@@ -73,6 +73,8 @@ class Supervisor:
         cause = self._watch()
         if self.exit_status is None:
             self._stop_engine()
+        # A server that is a wrapper script may leave a child behind.
+        self._signal_engine(signal.SIGKILL)
         write_record(
             self.directory / STOPPED,
             {
@@ -115,6 +117,7 @@ class Supervisor:
                 command,
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+                setpgroup=0,
                 setsigmask=[],
             )
         finally:
@@ -187,13 +190,19 @@ class Supervisor:
                 self.exit_status = os.waitstatus_to_exitcode(status)
         return self.exit_status is not None
 
+    def _signal_engine(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.engine, number)
+        except ProcessLookupError:
+            pass
+
     def _stop_engine(self) -> None:
-        os.kill(self.engine, signal.SIGTERM)
+        self._signal_engine(signal.SIGTERM)
         deadline = _now() + self.guards["stop_grace_s"]
         while not self._engine_ended():
             left = deadline - _now()
             if left <= 0:
-                os.kill(self.engine, signal.SIGKILL)
+                self._signal_engine(signal.SIGKILL)
                 _, status = os.waitpid(self.engine, 0)
                 self.exit_status = os.waitstatus_to_exitcode(status)
                 return
