@@ -1,0 +1,76 @@
+"""Reading a file of lines in blocks, forwards or from its end, in constant memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from yoyo.core.ledger_format import MAX_LINE_BYTES
+
+# A block without a newline is a line that is too long, by that alone. Larger ones are no
+# faster: beyond 128 KiB malloc asks the kernel for each of them anew.
+BLOCK_BYTES = MAX_LINE_BYTES
+
+
+class LineBlocks:
+    """The whole lines between two offsets, as blocks that lack only their last newline.
+
+    A line of BLOCK_BYTES or more comes alone and cut to that length. After the iteration
+    `torn_bytes` is the length of what follows the last newline.
+    """
+
+    def __init__(self, fd: int, start: int, end: int) -> None:
+        self._fd = fd
+        self._start = start
+        self._end = end
+        self.torn_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        at = self._start
+        while at < self._end:
+            data = os.pread(self._fd, min(BLOCK_BYTES, self._end - at), at)
+            cut = data.rfind(b"\n")
+            if cut >= 0:
+                yield data[:cut]
+                at += cut + 1
+                continue
+            newline = _next_newline(self._fd, at + len(data), self._end)
+            if newline is None:
+                break
+            yield data
+            at = newline + 1
+        self.torn_bytes = self._end - at
+
+
+def _next_newline(fd: int, at: int, end: int) -> int | None:
+    while at < end and (data := os.pread(fd, min(BLOCK_BYTES, end - at), at)):
+        cut = data.find(b"\n")
+        if cut >= 0:
+            return at + cut
+        at += len(data)
+    return None
+
+
+def start_of_last(fd: int, end: int, count: int) -> int:
+    """The offset at which the last `count` whole lines before `end` begin."""
+    need, at = count + 1, end  # their own newlines, and the one before the first of them
+    while at > 0:
+        begin = max(at - BLOCK_BYTES, 0)
+        data = os.pread(fd, at - begin, begin)
+        found = data.count(b"\n")
+        if found >= need:
+            cut = len(data)
+            for _ in range(need):
+                cut = data.rfind(b"\n", 0, cut)
+            return begin + cut + 1
+        need -= found
+        at = begin
+    return 0
+
+
+def count_lines(fd: int, end: int) -> int:
+    """How many newlines stand before that offset."""
+    return sum(
+        os.pread(fd, min(BLOCK_BYTES, end - at), at).count(b"\n")
+        for at in range(0, end, BLOCK_BYTES)
+    )
