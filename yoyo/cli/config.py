@@ -4,6 +4,7 @@ import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
 from yoyo.cli.session import session
+from yoyo.errors import ConfigInvalid
 
 app = typer.Typer(
     help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None
@@ -62,9 +63,13 @@ def validate(
       yoyo config validate --config /etc/yoyo/yoyo.yaml
     """
     with session(json=json, node=node, config=config, sets=sets) as work:
+        mistakes = work.mistakes()
+        if mistakes and json:
+            work.out.document({"valid": False, "mistakes": mistakes})
+            raise typer.Exit(ConfigInvalid.exit_code)
         loaded = work.loaded
         file, nodes = loaded.settings.config_file, loaded.settings.nodes
         work.out.emit(
-            {"file": file, "valid": True, "nodes": [each.name for each in nodes]},
+            {"valid": True, "file": file, "nodes": [each.name for each in nodes], "mistakes": []},
             lambda: f"{file}: valid, {len(nodes)} node(s)",
         )

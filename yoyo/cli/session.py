@@ -12,7 +12,8 @@ from yoyo.cli.output import Output, PlainProgress
 from yoyo.errors import Interrupted, NodeUnknown
 
 if TYPE_CHECKING:
-    from yoyo.config.load import Loaded
+    from yoyo.config.load import Flags, Loaded
+    from yoyo.config.mistakes import Mistake
     from yoyo.model.settings import NodeSettings
     from yoyo.ops.context import Context
     from yoyo.ports.progress import Progress
@@ -46,11 +47,25 @@ class Session:
             ConfigInvalid, ConfigNotFound, NodeUnknown.
         """
         if self._loaded is None:
-            from yoyo.config.load import Flags, load
+            from yoyo.config.load import load
 
-            flags = Flags(config=self._config, node=self._node, sets=self._sets)
-            self._loaded = load(flags, os.environ, _cwd())
+            self._loaded = load(self._flags(), os.environ, _cwd())
         return self._loaded
+
+    def mistakes(self) -> "list[Mistake]":
+        """Everything that is wrong with the configuration.
+
+        Raises:
+            ConfigNotFound.
+        """
+        from yoyo.config.load import validate
+
+        return validate(self._flags(), os.environ, _cwd())
+
+    def _flags(self) -> "Flags":
+        from yoyo.config.load import Flags
+
+        return Flags(config=self._config, node=self._node, sets=self._sets)
 
     def one_node(self) -> "NodeSettings":
         """The node that the command is about.

@@ -33,11 +33,19 @@ def write_init(directory: Path) -> Path:
             fix="Edit it, move it away, or run `yoyo init` in another directory.",
         ) from None
     except OSError as error:
-        raise StateUnwritable(
-            f"{shown} cannot be written.",
-            why=error.strerror or str(error),
-            fix="Choose a directory that exists and is writable: `yoyo init DIR`.",
-        ) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(init_text())
+        raise _unwritable(shown, error) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(init_text())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _unwritable(shown, error) from None
     return path
+
+
+def _unwritable(shown: str, error: OSError) -> StateUnwritable:
+    return StateUnwritable(
+        f"{shown} cannot be written.",
+        why=error.strerror or str(error),
+        fix="Choose a directory that exists, is writable and has room: `yoyo init DIR`.",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from yoyo.config.document import Mapping, Scalar, Tree, parse
 from yoyo.config.mistakes import UNSAFE, Origin, Report, nearest, printable, quoted
 from yoyo.config.schema import NODE_KEYS, SECTIONS, TOP_KEYS
-from yoyo.errors import ConfigNotFound
+from yoyo.errors import ConfigInvalid, ConfigNotFound
 from yoyo.model.ids import InvalidLabel, NodeName
 
 FILE_NAME = "yoyo.yaml"
@@ -25,6 +25,7 @@ def find_file(explicit: Path | None, env: Environment[str, str], cwd: Path) -> t
 
     Raises:
         ConfigNotFound.
+        ConfigInvalid: it was found on the way up, and belongs to another user.
     """
     xdg = _xdg(env, "XDG_CONFIG_HOME", ".config")
     # However the file was found (`monitor install` writes --config): one file, one state.
@@ -40,8 +41,9 @@ def find_file(explicit: Path | None, env: Environment[str, str], cwd: Path) -> t
             )
         return path, os.path.normpath(path) == in_xdg
     for directory in (cwd, *cwd.parents):
-        if (directory / FILE_NAME).is_file():
-            path = directory / FILE_NAME
+        path = directory / FILE_NAME
+        if os.path.isfile(path):  # noqa: PTH113 - False, not an error, where nothing may be seen
+            _refuse_strangers(path)
             return path, os.path.normpath(path) == in_xdg
     if xdg is not None and os.path.lexists(xdg / "yoyo" / FILE_NAME):
         return xdg / "yoyo" / FILE_NAME, True
@@ -51,6 +53,22 @@ def find_file(explicit: Path | None, env: Environment[str, str], cwd: Path) -> t
         + (f", and in {printable(str(xdg / 'yoyo'))}." if xdg else "."),
         fix="Run `yoyo init` to write one here, or name one with --config.",
     )
+
+
+def _refuse_strangers(path: Path) -> None:
+    """A file that was only come across must be ours or root's: it names programs to run.
+
+    Raises:
+        ConfigInvalid.
+    """
+    owner = path.stat().st_uid
+    if owner not in (os.geteuid(), 0):
+        shown = printable(str(path))
+        raise ConfigInvalid(
+            f"{shown} belongs to somebody else and is not used.",
+            why=f"Its owner is user {owner}; a configuration decides which programs are run.",
+            fix=f"If you trust it, name it: --config {shown}",
+        )
 
 
 def state_home(env: Environment[str, str], cwd: Path) -> Path:
