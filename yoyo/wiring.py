@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from yoyo import entry_points
 from yoyo.drivers.files.killswitch import FileKillSwitch
@@ -16,13 +16,15 @@ from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
-from yoyo.ports.clock import Clock
-from yoyo.ports.files import FileWriter
-from yoyo.ports.killswitch import KillSwitch
-from yoyo.ports.ledger import Ledger
-from yoyo.ports.machines import Machines
-from yoyo.ports.progress import Progress
-from yoyo.ports.templates import Templates
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
+    from yoyo.ports.files import FileWriter
+    from yoyo.ports.killswitch import KillSwitch
+    from yoyo.ports.ledger import Ledger
+    from yoyo.ports.machines import Machines
+    from yoyo.ports.progress import Progress
+    from yoyo.ports.templates import Templates
 
 DRIVER_GROUP = "yoyo.machines"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,7 +133,7 @@ def test_the_service_has_time_to_drain_and_stop(tmp_path: Path) -> None:
 
 
 def test_a_state_directory_elsewhere_is_writable_too(tmp_path: Path) -> None:
-    apart = replace(settings_in(Path("/srv/yoyo")), state_dir=Path("/var/lib/yo yo"))
+    apart = settings_in(Path("/srv/yoyo"))._replace(state_dir=Path("/var/lib/yo yo"))
     service, _ = render(
         "systemd",
         node_settings(),

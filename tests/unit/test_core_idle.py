@@ -1,6 +1,5 @@
 """The idle monitor's decision. Every rule is checked by what it must never do."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -29,13 +28,13 @@ EVERY = timedelta(seconds=300)
 
 def idle(at: datetime, **changes: object) -> Sample:
     sample = Sample(at, "life", True, 0, 0, 0, 1000, 0)
-    return replace(sample, **changes)  # type: ignore[arg-type]
+    return sample._replace(**changes)  # type: ignore[arg-type]
 
 
 def series(count: int, **last: object) -> list[Sample]:
     """`count` idle samples, five minutes apart; the newest one changed by `last`."""
     samples = [idle(T0 + EVERY * i) for i in range(count)]
-    return [*samples[:-1], replace(samples[-1], **last)]  # type: ignore[arg-type]
+    return [*samples[:-1], samples[-1]._replace(**last)]  # type: ignore[arg-type]
 
 
 def verdict(samples: list[Sample], now: datetime | None = None) -> Verdict:
@@ -51,7 +50,7 @@ def test_stops_after_thirty_minutes_of_idle_samples() -> None:
 def test_one_busy_sample_starts_the_count_again() -> None:
     for signal in ({"processing": 1}, {"deferred": 1}, {"slots_busy": 1}, {"open_jobs": 1}):
         samples = series(20)
-        samples[15] = replace(samples[15], **signal)  # type: ignore[arg-type]
+        samples[15] = samples[15]._replace(**signal)  # type: ignore[arg-type]
         assert verdict(samples) is Verdict.IDLE
 
 
@@ -62,7 +61,7 @@ def test_a_reading_that_failed_counts_as_busy() -> None:
 
 def test_tokens_between_two_samples_are_work() -> None:
     samples = series(20)
-    samples = [replace(s, tokens_total=1000 if i < 16 else 1001) for i, s in enumerate(samples)]
+    samples = [s._replace(tokens_total=1000 if i < 16 else 1001) for i, s in enumerate(samples)]
     assert verdict(samples) is Verdict.IDLE
 
 
@@ -77,7 +76,7 @@ def test_a_stale_series_decides_nothing() -> None:
 
 
 def test_samples_of_another_life_or_of_the_future_do_not_count() -> None:
-    assert verdict([replace(s, boot="before") for s in series(20)]) is Verdict.BUSY
+    assert verdict([s._replace(boot="before") for s in series(20)]) is Verdict.BUSY
     future = series(20)
     assert verdict(future, now=future[2].at) is Verdict.IDLE
 
@@ -90,7 +89,7 @@ def test_boot_grace_holds_back() -> None:
 
 
 def test_unreachable_is_a_fault_with_its_own_longer_rule() -> None:
-    dead = [replace(s, reachable=False, processing=None, error="refused") for s in series(13)]
+    dead = [s._replace(reachable=False, processing=None, error="refused") for s in series(13)]
     assert verdict(dead[:12]) is Verdict.FAULT
     assert verdict(dead) is Verdict.STOP_FAULT
     assert verdict([*dead[:6], idle(dead[6].at), *dead[7:]]) is Verdict.FAULT

@@ -141,12 +141,9 @@ def test_a_failed_boot_keeps_the_reason_of_whoever_gave_up() -> None:
 
 
 def test_only_jobs_past_their_lease_are_closed() -> None:
-    book = Book(
-        open_jobs={
-            name: OpenJob(name, node, "demo", T0 + timedelta(seconds=age), "")
-            for name, node, age in (("old", "local", 0), ("new", "local", 500), ("far", "x", 0))
-        }
-    )
+    book = Book()
+    for name, node, age in (("old", "local", 0), ("new", "local", 500), ("far", "x", 0)):
+        book.open_jobs[name] = OpenJob(name, node, "demo", T0 + timedelta(seconds=age), "")
     entries = settle_jobs(book, "local", T0 + timedelta(seconds=901), 900, "alice")
     assert [entry.job_id for entry in entries] == ["old"]
     assert entries[0].completion_status is CompletionStatus.TIMEOUT

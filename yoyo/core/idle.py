@@ -7,10 +7,10 @@ evidence, and tokens counted between two samples are work even if both saw empty
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
+from typing import NamedTuple
 
 from yoyo.model.samples import Sample
 from yoyo.model.settings import GuardSettings
@@ -31,8 +31,7 @@ class Verdict(StrEnum):
     STOP_FAULT = "stop-fault"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A verdict, why, and when the guard would fire if nothing changes."""
 
     verdict: Verdict

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.model.ledger import BadRow, CompletionStatus, EventType, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(NamedTuple):
     """One machine from its boot request to its end, as far as the ledger knows it."""
 
     job_id: str
@@ -27,8 +26,7 @@ class Life:
     cost_usd: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenJob:
+class OpenJob(NamedTuple):
     """A job whose completion is not in the ledger."""
 
     job_id: str
@@ -38,13 +36,13 @@ class OpenJob:
     input_hash: str
 
 
-@dataclass(slots=True)
 class Book:
     """The reduced ledger. `lives` holds, per node, every life in order of request."""
 
-    lives: dict[str, list[Life]] = field(default_factory=dict)
-    open_jobs: dict[str, OpenJob] = field(default_factory=dict)
-    bad_rows: list[BadRow] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.lives: dict[str, list[Life]] = {}
+        self.open_jobs: dict[str, OpenJob] = {}
+        self.bad_rows: list[BadRow] = []
 
     def of(self, node: str) -> list[Life]:
         """All lives of that node."""
@@ -102,12 +100,11 @@ def _lifecycle(book: Book, row: Row) -> None:
     if life is None:
         return
     if kind is EventType.BOOT_COMPLETE:
-        life = replace(life, booted_at=row.timestamp)
+        life = life._replace(booted_at=row.timestamp)
     elif kind is EventType.TEARDOWN_REQUEST:
-        life = replace(life, teardown_at=row.timestamp)
+        life = life._replace(teardown_at=row.timestamp)
     elif kind in _CLOSING:
-        life = replace(
-            life,
+        life = life._replace(
             closed_at=row.timestamp,
             status=entry.completion_status,
             error_code=entry.error_code,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import NamedTuple
 
 from yoyo.core.lives import Life
 from yoyo.model.settings import BudgetSettings
@@ -41,8 +41,7 @@ def month_start(now: datetime) -> datetime:
     return day_start(now).replace(day=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(NamedTuple):
     """Money over a period. `usd` is None when a part of it cannot be priced at all.
 
     `estimated` says that a part is not booked yet (the node still runs) or was booked

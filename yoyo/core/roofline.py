@@ -9,8 +9,8 @@ For a sparse (mixture-of-experts) model fewer weights are read, so the bound is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.model.machine import ModelFacts
 from yoyo.model.settings import EngineSettings
@@ -31,8 +31,7 @@ CACHE_TYPE_BYTES = {
 FORMULA = "slots x bandwidth / (weight bytes + slots x context per slot x KV bytes per token)"
 
 
-@dataclass(frozen=True, slots=True)
-class Roofline:
+class Roofline(NamedTuple):
     """Upper bounds in tokens a second."""
 
     one_stream: Decimal  # one slot, short context

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Health(StrEnum):
@@ -15,16 +15,14 @@ class Health(StrEnum):
     REFUSED = "refused"  # answered, but not with health: wrong key, wrong server
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(NamedTuple):
     """Parallel request slots."""
 
     busy: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """One reading of the engine's work; None means that reading failed (so: not idle)."""
 
     processing: int | None  # llamacpp:requests_processing
@@ -34,8 +32,7 @@ class Load:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """The end of a streamed completion."""
 
     text: str

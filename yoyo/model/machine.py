@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from yoyo.model.ids import Secret
 
@@ -32,16 +32,14 @@ class StopCause(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A base URL and a key at which an engine answers."""
 
     url: str
     key: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class GuardStatus:
+class GuardStatus(NamedTuple):
     """One guard as really armed on the platform, not as configured."""
 
     name: str  # monitor, dead-man, lifetime, platform-cap
@@ -50,8 +48,7 @@ class GuardStatus:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """A machine as observed just now. Times are the platform's own, None when unknown."""
 
     state: MachineState
@@ -65,8 +62,7 @@ class Observation:
     log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelFacts(NamedTuple):
     """What the GGUF header says and the roofline needs."""
 
     name: str
@@ -79,8 +75,7 @@ class ModelFacts:
     context_length: int | None  # tokens the model was trained for
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One thing that `up` would create."""
 
     kind: str
@@ -88,8 +83,7 @@ class Resource:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class MachinePlan:
+class MachinePlan(NamedTuple):
     """What `create` would do; made without changing anything."""
 
     resources: tuple[Resource, ...]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from yoyo.model.ids import ModuleId, NodeName, Secret
 
@@ -12,8 +12,7 @@ SMOKE_MODEL = "smoke"
 EMBEDDED_SERVER = "embedded"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
+class EngineSettings(NamedTuple):
     """How the engine is started."""
 
     model: str  # SMOKE_MODEL, or an absolute path to a GGUF file
@@ -27,8 +26,7 @@ class EngineSettings:
     api_key: Secret | None  # None: generated per node
 
 
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
+class GuardSettings(NamedTuple):
     """When a node is stopped, and how long each wait may be. All in seconds."""
 
     idle_after_s: int
@@ -43,30 +41,26 @@ class GuardSettings:
     job_lease_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetSettings:
+class BudgetSettings(NamedTuple):
     """Spending caps in USD; None: no cap."""
 
     day_usd: Decimal | None
     month_usd: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class PriceSettings:
+class PriceSettings(NamedTuple):
     """What an hour of the node costs in USD; None: unknown, and booked as unknown."""
 
     hourly_usd: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class HardwareSettings:
+class HardwareSettings(NamedTuple):
     """Facts about the machine that the roofline needs; None: unknown."""
 
     memory_bandwidth_gb_s: Decimal | None  # 1 GB = 1e9 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
+class NodeSettings(NamedTuple):
     """One node of the configuration."""
 
     name: NodeName
@@ -79,8 +73,7 @@ class NodeSettings:
     hardware: HardwareSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything configuration decides."""
 
     config_file: Path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from yoyo.model.engine import Slots
 from yoyo.model.freeze import Freeze
@@ -25,8 +25,7 @@ class NodeState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class CostStatus:
+class CostStatus(NamedTuple):
     """Money in USD; None when it cannot be known (no price configured)."""
 
     hourly_usd: Decimal | None
@@ -35,8 +34,7 @@ class CostStatus:
     month_usd: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
+class NodeStatus(NamedTuple):
     """One node, observed at `observed_at`."""
 
     node_id: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.errors import EngineFailed, NodeNotReady, YoyoError
 from yoyo.model.engine import Completion
@@ -18,8 +18,7 @@ from yoyo.ops.context import Context
 _LEASE_MARGIN_S = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The end of an answer and what it was booked as."""
 
     job_id: str

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.core.lives import Book, read_book
 from yoyo.errors import LedgerCorrupt
 from yoyo.model.settings import NodeSettings
-from yoyo.ports.clock import Clock
-from yoyo.ports.engine import Engine
-from yoyo.ports.ids import Ids
-from yoyo.ports.killswitch import KillSwitch
-from yoyo.ports.ledger import Ledger
-from yoyo.ports.locks import NodeLocks
-from yoyo.ports.machines import Machines
-from yoyo.ports.progress import Progress
-from yoyo.ports.samples import SampleStore
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
+    from yoyo.ports.engine import Engine
+    from yoyo.ports.ids import Ids
+    from yoyo.ports.killswitch import KillSwitch
+    from yoyo.ports.ledger import Ledger
+    from yoyo.ports.locks import NodeLocks
+    from yoyo.ports.machines import Machines
+    from yoyo.ports.progress import Progress
+    from yoyo.ports.samples import SampleStore
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """One node, one operator, and the outside world behind ports."""
 
     node: NodeSettings

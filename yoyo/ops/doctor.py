@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from yoyo.core.idle import monitor_armed
 from yoyo.errors import YoyoError
@@ -19,8 +19,7 @@ from yoyo.ports.machines import HasPrerequisites
 _CLOCK_SLACK = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One prerequisite. `level` is ok, warn (works, but look at it) or fail."""
 
     name: str

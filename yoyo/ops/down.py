@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import closing
@@ -18,8 +18,7 @@ _LOCK_WAIT_S = 30.0
 _DRAIN_POLL_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class DownResult:
+class DownResult(NamedTuple):
     """What is there now. `already_down`: this command found it so and stopped nothing."""
 
     node_id: str

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from yoyo.model.freeze import Freeze
-from yoyo.ports.clock import Clock
-from yoyo.ports.killswitch import KillSwitch
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
+    from yoyo.ports.killswitch import KillSwitch
 
 
 def freeze(switch: KillSwitch, clock: Clock, *, reason: str, operator: str) -> Freeze:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from yoyo.errors import (
     LedgerCorrupt,
@@ -13,7 +14,9 @@ from yoyo.errors import (
     YoyoError,
 )
 from yoyo.model.ledger import BadRow, LedgerHead, Row, VerifyReport
-from yoyo.ports.ledger import Ledger
+
+if TYPE_CHECKING:
+    from yoyo.ports.ledger import Ledger
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})\Z")
 

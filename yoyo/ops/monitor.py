@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from yoyo.core.idle import Decision, Verdict, busy_reasons, decide
 from yoyo.core.lives import Life
@@ -20,8 +20,7 @@ _KEEP_FACTOR = 3  # samples are kept for this many times the longest period a ru
 GUARD_OPERATOR = "guard:monitor"
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorResult:
+class MonitorResult(NamedTuple):
     """What the monitor saw, decided and did."""
 
     node_id: str

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from yoyo.core.schedule import NotACronPeriod, cron_expression, duration_text
 from yoyo.errors import MonitorNotInstallable
 from yoyo.model.settings import NodeSettings, Settings
-from yoyo.ports.files import FileWriter
-from yoyo.ports.templates import Templates
+
+if TYPE_CHECKING:
+    from yoyo.ports.files import FileWriter
+    from yoyo.ports.templates import Templates
 
 Kind = Literal["systemd", "cron"]
 
@@ -32,8 +33,7 @@ _TOLD_BY_FLAG = ("YOYO_CONFIG", "YOYO_NODE")
 _NOT_NEEDED = ".engine.api_key"
 
 
-@dataclass(frozen=True, slots=True)
-class UnitFile:
+class UnitFile(NamedTuple):
     """One file to install; `mode` as in chmod."""
 
     name: str

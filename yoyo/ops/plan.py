@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.core.roofline import Roofline, roofline
 from yoyo.core.state import node_state
@@ -15,8 +15,7 @@ from yoyo.ops.settle import GONE, is_healthy
 from yoyo.ops.up import Outlook, outlook
 
 
-@dataclass(frozen=True, slots=True)
-class PlanResult:
+class PlanResult(NamedTuple):
     """A start, described. Made without changing anything."""
 
     node_id: str

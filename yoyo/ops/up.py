@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from yoyo.core.lives import Book, Life
 from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
@@ -38,8 +38,7 @@ _POLL_SHARE, _POLL_LEAST_S, _POLL_MOST_S = 0.05, 0.004, 0.5
 HARD_CAPS = ("lifetime", "platform-cap")
 
 
-@dataclass(frozen=True, slots=True)
-class UpResult:
+class UpResult(NamedTuple):
     """What is there now. `already_up`: this command found it and started nothing."""
 
     node_id: str
@@ -52,8 +51,7 @@ class UpResult:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(NamedTuple):
     """Spend and worst case before a start."""
 
     today: Spend

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yoyo.ports.clock import Clock
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
+
 
 _BLOCK = 65536
 _MAX_TAIL_BYTES = 16 << 20

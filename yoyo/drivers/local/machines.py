@@ -9,12 +9,11 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yoyo.drivers.local import records
 from yoyo.drivers.local.lock import is_locked, try_lock
 from yoyo.drivers.local.logs import last_lines, lines_of
-from yoyo.drivers.local.preflight import caps, plan, prerequisites
 from yoyo.drivers.local.process import is_same, orphans, send_signal
 from yoyo.errors import (
     BootFailed,
@@ -33,7 +32,9 @@ from yoyo.model.machine import (
     StopCause,
 )
 from yoyo.model.settings import SMOKE_MODEL, NodeSettings
-from yoyo.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
 
 _TAIL_LINES = 15
 # Variables the engine may need. A list of what is let in: the rest may hold secrets, and
@@ -57,6 +58,8 @@ class LocalMachines:
 
     def plan(self, node: NodeSettings) -> MachinePlan:
         """See the port."""
+        from yoyo.drivers.local.preflight import plan
+
         return plan(node, self._state_dir, self._directory(node))
 
     def caps(self, node: NodeSettings) -> tuple[tuple[str, int], ...]:
@@ -65,6 +68,8 @@ class LocalMachines:
 
     def prerequisites(self, node: NodeSettings) -> list[tuple[str, bool, str, str]]:
         """See the port."""
+        from yoyo.drivers.local.preflight import prerequisites
+
         return prerequisites(node, self._state_dir)
 
     def create(self, node: NodeSettings, request_id: str) -> None:
@@ -241,6 +246,11 @@ def _kill_orphans(directory: Path, request_id: object) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def caps(node: NodeSettings) -> tuple[tuple[str, int], ...]:
+    """The guards that the supervisor arms."""
+    return (("dead-man", node.guards.lease_s), ("lifetime", node.guards.lifetime_s))
 
 
 def _without_record(directory: Path, alive: bool) -> Observation:

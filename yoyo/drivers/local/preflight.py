@@ -19,11 +19,6 @@ _EXTRA = "pip install 'yoyo[local]'"
 _FREE_BYTES = 64 << 20  # room for the smoke model, logs and records
 
 
-def caps(node: NodeSettings) -> tuple[tuple[str, int], ...]:
-    """The guards that the supervisor arms."""
-    return (("dead-man", node.guards.lease_s), ("lifetime", node.guards.lifetime_s))
-
-
 def plan(node: NodeSettings, state_dir: Path, directory: Path) -> MachinePlan:
     """See the port.
 
