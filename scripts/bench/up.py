@@ -3,7 +3,7 @@
 By hand means: one Python process that gives the same parameters to the same engine, and a
 loop that asks /health every 5 ms. Two models are measured, since yoyo's own work is a fixed
 cost: the smoke model, which the engine loads in no time at all, and one of MODEL_GB (random
-weights, written for the occasion), which takes as long as a small real one.
+weights, written for the occasion): 4 GB is what a 7B model takes at 4 bits.
 
 Prints one JSON object and writes it to docs/benchmarks/up.json.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 YOYO = str(Path(sys.executable).parent / "yoyo")
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
-MODEL_GB = float(os.environ.get("MODEL_GB", "2"))
+MODEL_GB = float(os.environ.get("MODEL_GB", "4"))
 BAR = 1.25
 CTX, PARALLEL = 4096, 2
 

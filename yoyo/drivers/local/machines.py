@@ -181,9 +181,7 @@ class LocalMachines:
         if engine.api_key is not None:
             key = engine.api_key.reveal()
         else:
-            import secrets
-
-            key = secrets.token_urlsafe(48)
+            key = os.urandom(32).hex()
         records.write_private(directory / records.KEY, key.encode() + b"\n", durable=False)
         (directory / records.ENGINE_LOG).unlink(missing_ok=True)
         (directory / records.LEASE).touch(mode=0o600)
