@@ -22,7 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from yoyo.core.ledger_check import LedgerCheck
 from yoyo.core.ledger_format import HEADER
+from yoyo.drivers.files import verify
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
@@ -259,6 +261,56 @@ def test_a_cut_tail_is_seen_against_the_kept_head(ledger: CsvLedger, path: Path)
     assert report.torn_tail_bytes == len(lines[-1]) - 40
     assert report.expected_head_found is False
     assert report.problem_count == 0
+
+
+# --- a file large enough for two processes ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("large") / "ledger.csv"
+    ledger = open_ledger(path)
+    for size in (60_000,) * 75 + (10,) * 2000:
+        ledger.append(replace(NOTE, operator_id="x" * size))
+    return path.read_bytes()
+
+
+def children() -> str:
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+
+
+def test_two_processes_find_what_one_does(path: Path, large: bytes) -> None:
+    before = children()
+    assert len(large) > verify._LARGE_BYTES
+    lines = large.splitlines(keepends=True)
+    files = {
+        "sound": large,
+        "edited": large.replace(b",1900,", b",1901,", 1),
+        "edited early": large.replace(b"x", b"y", 1),
+        "dropped": b"".join(lines[:1500] + lines[1501:]),
+        "swapped": b"".join([*lines[:700], lines[701], lines[700], *lines[702:]]),
+        "cut": large[:-100],
+        "two headers": large + lines[0],
+        "no header": b"".join(lines[1:]),
+        "another header": large.replace(b"event_id", b"eventid_", 1),
+        "CRLF": large.replace(b"\n", b"\r\n"),
+        "NUL": large[:-3000] + b"\0" + large[-2999:],
+        "line without end": b"".join([*lines[:900], b"z" * 200_000 + b"\n", *lines[900:]]),
+    }
+    head = LedgerHead(2075, lines[-1][-65:-1].decode())
+    for name, content in files.items():
+        path.write_bytes(content)
+        with path.open("rb") as file:
+            fd, end = file.fileno(), len(content)
+            alone = verify._check(fd, end, LedgerCheck(head))
+            both = verify.verify_file(fd, end, head)
+            helped = verify._with_helper(fd, end, head)
+        assert both == alone, name
+        assert both.ok is (name == "sound"), name
+        # a hash that does not match sends all the work to one process
+        hashes_match = name in ("sound", "cut", "another header")
+        assert helped == (alone if hashes_match else None), name
+    assert children() == before
 
 
 # --- torn tails -----------------------------------------------------------------------------
