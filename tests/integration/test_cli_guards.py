@@ -84,5 +84,5 @@ def test_down_waits_for_work_and_does_not_cut_it_off(here: Place) -> None:
         job.kill()
         job.wait()
     assert job.returncode == 35
-    assert "JOB_COMPLETE error EngineFailed" in here.events()
+    assert "JOB_COMPLETE error ENGINE_FAILED" in here.events()
     assert here.json("ledger", "verify", "--strict")["ok"]

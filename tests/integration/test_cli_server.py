@@ -111,3 +111,20 @@ def test_a_wrapper_that_forks_leaves_nothing_behind(here: Place) -> None:
     here.run("down", "--now")
     assert here.engines() == []
     assert here.json("ledger", "verify", "--strict")["ok"]
+
+
+def test_down_now_cuts_off_a_start_that_hangs(here: Place) -> None:
+    path = server(here, "#!/bin/sh\nexec sleep 600\n")
+    here.configure(engine=f"server: '{path}', ctx: 4096, parallel: 2", guards="stop_grace: 2s")
+    hanging = here.start("up")
+    assert hanging.stderr is not None
+    for line in hanging.stderr:
+        if line.startswith("loading"):
+            break
+    stopped = here.run("down", "--now")
+    assert "tester" in stopped.stderr
+    hanging.communicate(timeout=30)
+    assert hanging.returncode == 30
+    assert here.processes() == []
+    assert here.events() == ["BOOT_REQUEST pending", "TEARDOWN_COMPLETE error BOOT_ABANDONED"]
+    assert here.json("ledger", "verify", "--strict")["ok"]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from yoyo.errors import EngineFailed, NodeNotReady, YoyoError
+from yoyo.errors import EngineFailed, NodeNotReady
 from yoyo.model.engine import Completion
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState
@@ -71,9 +71,9 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
         if done is None:
             failure = (CompletionStatus.ERROR, "ENGINE_DISCONNECTED")
             raise EngineFailed("The engine's answer had no end.", fix="See `yoyo logs`.")
-    except YoyoError as error:
+    except EngineFailed:
         if failure[1] == "INTERRUPTED":
-            failure = (CompletionStatus.ERROR, error.code)
+            failure = (CompletionStatus.ERROR, "ENGINE_FAILED")
         raise
     finally:
         if ctx.clock.now() <= gives_up + timedelta(seconds=_LEASE_MARGIN_S / 2):

@@ -12,6 +12,7 @@ from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context
+from yoyo.ops.locking import node_lock
 from yoyo.ops.settle import GONE, refuse_foreign, settle, stop_and_wait
 
 _LOCK_WAIT_S = 30.0
@@ -36,14 +37,22 @@ def down(
     """Stop the node. Twice is the same as once.
 
     Without `now`, waits up to `guards.drain_timeout` for running requests and refuses to
-    stop a node that still works. A ledger that cannot be written does not keep a machine
-    running: it is stopped first and the ledger's error raised after; the next command books.
+    stop a node that still works; with it, also a start that is under way is cut off. A
+    ledger that cannot be written does not keep a machine running: it is stopped first and
+    the ledger's error raised after; the next command books.
 
     Raises:
         NodeBusy, ForeignNode, StopFailed, LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
     """
     operator = operator or ctx.operator
-    with ctx.locks.hold(ctx.node.name, operator=operator, command="down", wait_s=_LOCK_WAIT_S):
+
+    def break_in() -> None:
+        # A start under way holds the node, perhaps for minutes. With the machine stopped
+        # under it, it books the failed boot itself and lets go.
+        if now:
+            ctx.machines.stop(ctx.node)
+
+    with node_lock(ctx, "down", wait_s=_LOCK_WAIT_S, operator=operator, when_busy=break_in):
         seen = ctx.machines.observe(ctx.node)
         trouble: YoyoError | None = None
         notes: list[str] = []

@@ -21,6 +21,7 @@ from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import GuardStatus, MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context, require_sound
+from yoyo.ops.locking import node_lock
 from yoyo.ops.settle import (
     GONE,
     abandon_boot,
@@ -98,7 +99,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
     """
     begun = ctx.clock.monotonic()
     patience = ctx.node.guards.boot_timeout_s + _LOCK_SLACK_S
-    with ctx.locks.hold(ctx.node.name, operator=ctx.operator, command="up", wait_s=patience):
+    with node_lock(ctx, "up", wait_s=patience):
         ctx.progress.phase("checking", "ledger, kill switch, budget, model")
         refuse_frozen(ctx)
         book, seen, notes = _settled(ctx)
