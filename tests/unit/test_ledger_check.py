@@ -44,7 +44,7 @@ def ledger(entries: Iterable[Entry], times: Iterable[datetime] = ()) -> list[byt
     for seq, item in enumerate(entries, 1):
         at = next(stamps, NOON + timedelta(seconds=seq))
         event_id = uuid7(int(at.timestamp() * 1000), seq.to_bytes(10, "big"))
-        text = encode_entry(item)
+        text = encode_entry(item, event_id)
         line = encode_row(text, event_id=event_id, timestamp=at, seq=seq, prev_hash=prev)
         lines.append(line[:-1])
         prev = line[-65:-1].decode()

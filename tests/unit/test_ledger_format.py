@@ -79,7 +79,7 @@ TIMES = st.datetimes(
 
 
 def encode(entry: Entry, seq: int = 1, prev: str = GENESIS_HASH, at: datetime = NOON) -> bytes:
-    text = encode_entry(entry)
+    text = encode_entry(entry, ID)
     return encode_row(text, event_id=ID, timestamp=at, seq=seq, prev_hash=prev)
 
 
@@ -113,7 +113,7 @@ def test_what_is_read_has_one_spelling(entry: Entry, data: st.DataObject) -> Non
     row = decode_row(bytes(raw), 2)
     if isinstance(row, Row):
         again = encode_row(
-            encode_entry(row.entry),
+            encode_entry(row.entry, row.event_id),
             event_id=row.event_id,
             timestamp=row.timestamp,
             seq=row.seq,
@@ -189,6 +189,11 @@ def test_what_the_format_does_not_allow_is_refused(change: dict[str, Any]) -> No
         encode(replace(PLAIN, **change))
     assert caught.value.why
     assert caught.value.fix
+
+
+def test_an_id_of_another_version_is_refused() -> None:
+    with pytest.raises(LedgerRowRefused, match="event_id"):
+        encode_entry(PLAIN, "017f22e2-79b0-4cc3-98c4-dc0c0c07398f")
 
 
 def test_a_time_without_zone_is_refused() -> None:

@@ -57,12 +57,14 @@ def _sha256() -> Callable[[bytes], _Hash]:
     return sha256
 
 
-def encode_entry(entry: Entry) -> str:
+def encode_entry(entry: Entry, event_id: str) -> str:
     """Return the row's text from event_type to operator_id: all that needs no lock.
 
     Raises:
-        LedgerRowRefused: a field has the wrong form.
+        LedgerRowRefused: a field, or the id that the row will have, has the wrong form.
     """
+    if not is_uuid7(event_id):
+        raise _refused("event_id", f"{event_id[:80]!r} is not a lowercase UUIDv7")
     fields = _entry_fields(entry)
     text = ",".join(fields)
     if '"' in text or text.count(",") != len(fields) - 1:
@@ -80,13 +82,13 @@ def encode_entry(entry: Entry) -> str:
 
 
 def encode_row(text: str, *, event_id: str, timestamp: datetime, seq: int, prev_hash: str) -> bytes:
-    """Return the row's line, newline included; `text` comes from `encode_entry`.
+    """Return the row's line, newline included.
+
+    `text` comes from `encode_entry`, and `event_id` is a UUIDv7 that it was given.
 
     Raises:
-        LedgerRowRefused: event_id or timestamp has the wrong form, or the line is too long.
+        LedgerRowRefused: the time has no zone, or the line is too long.
     """
-    if not is_uuid7(event_id):
-        raise _refused("event_id", f"{event_id[:80]!r} is not a lowercase UUIDv7")
     prefix = f"{event_id},{_timestamp_text(timestamp)},{text},{seq}".encode()
     line = b"%b,%b\n" % (prefix, row_hash(prev_hash, prefix).encode())
     if len(line) > MAX_LINE_BYTES:
@@ -170,11 +172,11 @@ def seq_of(raw: bytes) -> int:
     Raises:
         BadLine: not that many columns, or none of them a seq.
     """
-    fields = split_fields(raw)
-    if len(fields) != len(COLUMNS):
-        raise BadLine(f"{len(fields)} columns instead of {len(COLUMNS)}")
-    seq = fields[15].decode(errors="replace")
-    if not _is_whole(seq) or seq == "0":
+    columns = len(split_fields(raw)) if b'"' in raw else raw.count(b",") + 1
+    seq = raw[: -HASH_CHARS - 1].rpartition(b",")[2]
+    if columns != len(COLUMNS):
+        raise BadLine(f"{columns} columns instead of {len(COLUMNS)}")
+    if not seq.isdigit() or len(seq) > MAX_DIGITS or seq.startswith(b"0"):
         raise BadLine("seq is not a whole number from 1")
     return int(seq)
 

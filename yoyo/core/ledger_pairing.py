@@ -9,8 +9,8 @@ from yoyo.core.ledger_format import PAIRED
 from yoyo.model.ledger import EventType, OpenIntent
 
 # Past this many at once, later ones are no longer followed: memory stays bounded whatever
-# the file holds (about 30 MB with UUIDs, 55 MB with the longest ids the format allows).
-MAX_OPEN = 100_000
+# the file holds (`verify` then peaks at 70 MB with the longest ids that the format allows).
+MAX_OPEN = 50_000
 
 _JOB_START = EventType.JOB_START.encode()
 _JOB_COMPLETE = EventType.JOB_COMPLETE.encode()

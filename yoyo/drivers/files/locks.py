@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yoyo.drivers.files.state import private_dir, unwritable
 from yoyo.errors import NodeBusy
 from yoyo.model.ids import NodeName
-from yoyo.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
 
 _POLL_S = 0.05  # flock cannot wait with a limit; this is below what a person notices
 _MOST_BYTES = 4096

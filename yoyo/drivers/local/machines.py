@@ -178,10 +178,7 @@ class LocalMachines:
         server = engine.server
         if server != "embedded":
             server = shutil.which(server) or server
-        if engine.api_key is not None:
-            key = engine.api_key.reveal()
-        else:
-            key = os.urandom(32).hex()
+        key = engine.api_key.reveal() if engine.api_key is not None else os.urandom(32).hex()
         records.write_private(directory / records.KEY, key.encode() + b"\n", durable=False)
         (directory / records.ENGINE_LOG).unlink(missing_ok=True)
         (directory / records.LEASE).touch(mode=0o600)

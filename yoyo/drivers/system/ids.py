@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from yoyo.core.uuid7 import RANDOM_BYTES, uuid7
-from yoyo.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from yoyo.ports.clock import Clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
