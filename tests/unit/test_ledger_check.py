@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_lines import CYCLE, NOON, E, entry, ledger, verify
 
-from yoyo.core import ledger_pairing
 from yoyo.core.ledger_check import MAX_PROBLEMS, LedgerCheck
-from yoyo.core.ledger_format import HEADER, encode_entry, encode_row, row_hash
-from yoyo.core.uuid7 import uuid7
+from yoyo.core.ledger_format import HEADER, row_hash
 from yoyo.model.ledger import (
     GENESIS_HASH,
-    CompletionStatus,
     Entry,
-    EventType,
     LedgerHead,
-    VerifyReport,
 )
-
-NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-E = EventType
-
-
-def entry(
-    kind: EventType, job: str = "life-1", node: str = "node-1", operator: str = "op"
-) -> Entry:
-    pending = kind in (E.BOOT_REQUEST, E.JOB_START, E.TEARDOWN_REQUEST)
-    status = CompletionStatus.PENDING if pending else CompletionStatus.SUCCESS
-    return Entry(kind, "team-a", node, job, status, operator)
-
-
-def ledger(entries: Iterable[Entry], times: Iterable[datetime] = ()) -> list[bytes]:
-    """Header and rows, without their newlines."""
-    lines, prev = [HEADER[:-1]], GENESIS_HASH
-    stamps = iter(times)
-    for seq, item in enumerate(entries, 1):
-        at = next(stamps, NOON + timedelta(seconds=seq))
-        event_id = uuid7(int(at.timestamp() * 1000), seq.to_bytes(10, "big"))
-        text = encode_entry(item, event_id)
-        line = encode_row(text, event_id=event_id, timestamp=at, seq=seq, prev_hash=prev)
-        lines.append(line[:-1])
-        prev = line[-65:-1].decode()
-    return lines
 
 
 def rehash(lines: list[bytes]) -> list[bytes]:
@@ -59,32 +29,6 @@ def rehash(lines: list[bytes]) -> list[bytes]:
         prev = row_hash(prev, prefix)
         out.append(prefix + b"," + prev.encode())
     return out
-
-
-def verify(lines: list[bytes], expect: LedgerHead | None = None, batch: int = 0) -> VerifyReport:
-    check = LedgerCheck(expect)
-    step = batch or max(len(lines), 1)
-    for start in range(0, len(lines), step):
-        check.feed(b"\n".join(lines[start : start + step]))
-    return check.report()
-
-
-CYCLE = [
-    entry(E.BOOT_REQUEST),
-    entry(E.BOOT_COMPLETE),
-    entry(E.JOB_START, "job-1"),
-    replace(
-        entry(E.JOB_COMPLETE, "job-1"),
-        input_hash="sha256:" + "ab" * 32,
-        adapter_versions=("a@1", "b@2"),
-        cache_hit_ratio=Decimal("0.25"),
-        tokens_processed=512,
-        gpu_seconds=Decimal("1.500"),
-    ),
-    entry(E.CHECKPOINT, ""),
-    entry(E.TEARDOWN_REQUEST),
-    replace(entry(E.TEARDOWN_COMPLETE), cost_usd=Decimal("0.710000"), gpu_seconds=Decimal(3600)),
-]
 
 
 def test_a_sound_ledger() -> None:
@@ -217,118 +161,6 @@ def test_problems_are_kept_up_to_a_limit_and_all_counted() -> None:
     report = verify(lines)
     assert report.problem_count == 250
     assert len(report.problems) == MAX_PROBLEMS
-
-
-PAIRING: list[tuple[str, list[Entry], list[str], list[str]]] = [
-    ("boot failed", [entry(E.BOOT_REQUEST), entry(E.TEARDOWN_COMPLETE)], [], []),
-    ("boot preempted", [entry(E.BOOT_REQUEST), entry(E.PREEMPTION)], [], []),
-    ("up is no open intent", [entry(E.BOOT_REQUEST), entry(E.BOOT_COMPLETE)], [], []),
-    (
-        "stopped by a guard",
-        [entry(E.BOOT_REQUEST), entry(E.BOOT_COMPLETE), entry(E.PREEMPTION)],
-        [],
-        [],
-    ),
-    ("unknown machine removed", [entry(E.TEARDOWN_REQUEST), entry(E.TEARDOWN_COMPLETE)], [], []),
-    (
-        "down while booting",
-        [entry(E.BOOT_REQUEST), entry(E.TEARDOWN_REQUEST), entry(E.TEARDOWN_COMPLETE)],
-        [],
-        [],
-    ),
-    ("boot open", [entry(E.BOOT_REQUEST)], [], ["BOOT_REQUEST"]),
-    ("job open", [entry(E.JOB_START, "j")], [], ["JOB_START"]),
-    (
-        "teardown open",
-        [entry(E.BOOT_REQUEST), entry(E.BOOT_COMPLETE), entry(E.TEARDOWN_REQUEST)],
-        [],
-        ["TEARDOWN_REQUEST"],
-    ),
-    ("a second life", [entry(E.BOOT_REQUEST), entry(E.TEARDOWN_COMPLETE)] * 2, [], []),
-    (
-        "two nodes, one id",
-        [entry(E.BOOT_REQUEST), entry(E.BOOT_REQUEST, node="node-2")],
-        [],
-        ["BOOT_REQUEST", "BOOT_REQUEST"],
-    ),
-    ("outcome alone", [entry(E.BOOT_COMPLETE)], ["BOOT_COMPLETE of life-1"], []),
-    ("end alone", [entry(E.TEARDOWN_COMPLETE)], ["TEARDOWN_COMPLETE of life-1"], []),
-    ("preemption alone", [entry(E.PREEMPTION)], ["PREEMPTION of life-1"], []),
-    ("job end alone", [entry(E.JOB_COMPLETE, "j")], ["JOB_COMPLETE of j without"], []),
-    (
-        "second job end",
-        [entry(E.JOB_START, "j"), entry(E.JOB_COMPLETE, "j"), entry(E.JOB_COMPLETE, "j")],
-        ["JOB_COMPLETE of j without"],
-        [],
-    ),
-    ("second job", [entry(E.JOB_START, "j")] * 2, ["a second JOB_START of j"], ["JOB_START"]),
-    (
-        "second boot",
-        [entry(E.BOOT_REQUEST)] * 2,
-        ["BOOT_REQUEST of life-1 on node-1 after BOOT_REQUEST"],
-        ["BOOT_REQUEST"],
-    ),
-    (
-        "second boot outcome",
-        [entry(E.BOOT_REQUEST), entry(E.BOOT_COMPLETE), entry(E.BOOT_COMPLETE)],
-        ["after BOOT_COMPLETE"],
-        [],
-    ),
-    (
-        "second teardown request",
-        [entry(E.TEARDOWN_REQUEST)] * 2,
-        ["after TEARDOWN_REQUEST"],
-        ["TEARDOWN_REQUEST"],
-    ),
-    (
-        "teardown nobody asked for",
-        [entry(E.BOOT_REQUEST), entry(E.BOOT_COMPLETE), entry(E.TEARDOWN_COMPLETE)],
-        ["TEARDOWN_COMPLETE of life-1 on node-1 after BOOT_COMPLETE"],
-        [],
-    ),
-    (
-        "these stand alone",
-        [entry(kind, "") for kind in (E.CHECKPOINT, E.ADAPTER_LOAD, E.KV_POOL_SYNC)] * 2,
-        [],
-        [],
-    ),
-]
-
-
-@pytest.mark.parametrize("batch", [0, 1])
-@pytest.mark.parametrize(
-    ("entries", "problems", "still_open"),
-    [case[1:] for case in PAIRING],
-    ids=[c[0] for c in PAIRING],
-)
-def test_pairing(
-    entries: list[Entry], problems: list[str], still_open: list[str], batch: int
-) -> None:
-    report = verify(ledger(entries), batch=batch)
-    assert len(report.problems) == len(problems)
-    for bad, text in zip(report.problems, problems, strict=True):
-        assert text in bad.reason
-    assert [intent.event_type for intent in report.open_intents] == still_open
-    assert report.ok is (not problems)
-
-
-def test_an_open_intent_says_where_it_stands() -> None:
-    (intent,) = verify(ledger([*CYCLE, entry(E.JOB_START, 'a,"b"', "node-9")])).open_intents
-    assert (intent.line, intent.node_id, intent.job_id) == (9, "node-9", 'a,"b"')
-    assert intent.timestamp == "2026-11-21T12:00:08.000000Z"
-
-
-def test_open_intents_beyond_the_limit_are_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_pairing, "MAX_OPEN", 10)
-    jobs = [f"job-{n}" for n in range(30)]
-    entries = [entry(E.JOB_START, job) for job in jobs] + [entry(E.BOOT_REQUEST)]
-    entries += [entry(E.JOB_COMPLETE, job) for job in jobs] + [entry(E.BOOT_COMPLETE)]
-    for batch in (0, 1):
-        report = verify(ledger(entries), batch=batch)
-        (bad,) = report.problems
-        assert "more than 10 lives and jobs" in bad.reason
-        assert bad.line == 12
-        assert not report.ok
 
 
 KINDS = st.sampled_from(
