@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from yoyo.drivers.files.ledger import CsvLedger
@@ -22,7 +21,7 @@ def open_ledger(path: Path) -> CsvLedger:
 
 def jobs(count: int) -> list[Entry]:
     """That many entries, each with a code of its own."""
-    return [replace(NOTE, error_code=f"N{n}") for n in range(count)]
+    return [NOTE._replace(error_code=f"N{n}") for n in range(count)]
 
 
 def codes(rows: Iterator[Row | BadRow] | list[Row | BadRow]) -> list[str]:

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import tracemalloc
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -59,8 +58,7 @@ class SteppedClock:
 
 
 def test_what_was_appended_is_there(ledger: CsvLedger, path: Path) -> None:
-    full = replace(
-        NOTE,
+    full = NOTE._replace(
         event_type=EventType.JOB_COMPLETE,
         job_id="j,1",
         operator_id='O"Hara',
@@ -101,12 +99,12 @@ def test_directories_are_made_and_the_mode_is_0644(tmp_path: Path) -> None:
 
 def test_a_refused_row_leaves_no_trace(ledger: CsvLedger, path: Path) -> None:
     with pytest.raises(LedgerRowRefused):
-        ledger.append(replace(NOTE, operator_id="a\nb"))
+        ledger.append(NOTE._replace(operator_id="a\nb"))
     assert not path.exists()
     ledger.append(NOTE)
     before = path.read_bytes()
     with pytest.raises(LedgerRowRefused):
-        ledger.append(replace(NOTE, module_id="../up"))
+        ledger.append(NOTE._replace(module_id="../up"))
     assert path.read_bytes() == before
 
 
@@ -225,12 +223,12 @@ def test_a_forked_child_does_not_share_the_lock(ledger: CsvLedger) -> None:
     if child == 0:
         try:
             for _ in range(60):
-                ledger.append(replace(NOTE, operator_id="child"))
+                ledger.append(NOTE._replace(operator_id="child"))
         except BaseException:
             os._exit(1)
         os._exit(0)
     for _ in range(60):
-        ledger.append(replace(NOTE, operator_id="parent"))
+        ledger.append(NOTE._replace(operator_id="parent"))
     assert os.waitpid(child, 0)[1] == 0
     report = ledger.verify()
     assert report.ok

@@ -35,7 +35,6 @@ def tmpfs_can_be_mounted() -> bool:
 FILL = """
 import resource, sys
 from pathlib import Path
-from dataclasses import replace
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
@@ -52,7 +51,7 @@ acknowledged = 0
 while True:
     before = path.read_bytes() if path.exists() else b""
     try:
-        ledger.append(replace(note, operator_id="x" * 1000))
+        ledger.append(note._replace(operator_id="x" * 1000))
         acknowledged += 1
     except LedgerWriteFailed as error:
         assert path.read_bytes() == before, "the file is not as it was"
@@ -66,7 +65,7 @@ if torn:
         file.write(b"t" * torn)
     before = path.read_bytes()
     try:
-        ledger.append(replace(note, operator_id="y"))
+        ledger.append(note._replace(operator_id="y"))
     except LedgerWriteFailed:
         assert path.read_bytes() == before, "the torn bytes are not as they were"
     else:

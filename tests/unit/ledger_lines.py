@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -57,8 +56,7 @@ CYCLE = [
     entry(E.BOOT_REQUEST),
     entry(E.BOOT_COMPLETE),
     entry(E.JOB_START, "job-1"),
-    replace(
-        entry(E.JOB_COMPLETE, "job-1"),
+    entry(E.JOB_COMPLETE, "job-1")._replace(
         input_hash="sha256:" + "ab" * 32,
         adapter_versions=("a@1", "b@2"),
         cache_hit_ratio=Decimal("0.25"),
@@ -67,5 +65,5 @@ CYCLE = [
     ),
     entry(E.CHECKPOINT, ""),
     entry(E.TEARDOWN_REQUEST),
-    replace(entry(E.TEARDOWN_COMPLETE), cost_usd=Decimal("0.710000"), gpu_seconds=Decimal(3600)),
+    entry(E.TEARDOWN_COMPLETE)._replace(cost_usd=Decimal("0.710000"), gpu_seconds=Decimal(3600)),
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -100,7 +99,7 @@ def test_a_tail_cut_at_a_row_shows_only_against_a_kept_head() -> None:
 def test_a_rewritten_ledger_shows_against_a_kept_head() -> None:
     lines = ledger(CYCLE)
     head = LedgerHead(3, lines[3][-64:].decode())
-    forged = ledger([replace(item, operator_id="mallory") for item in CYCLE])
+    forged = ledger([item._replace(operator_id="mallory") for item in CYCLE])
     assert verify(forged).ok
     assert verify(forged, head).expected_head_found is False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -123,7 +122,7 @@ def test_what_is_read_has_one_spelling(entry: Entry, data: st.DataObject) -> Non
 
 
 def test_quotes_only_where_needed() -> None:
-    line = encode(replace(PLAIN, operator_id='O"Hara, J.', error_code="plain"))
+    line = encode(PLAIN._replace(operator_id='O"Hara, J.', error_code="plain"))
     assert b',plain,"O""Hara, J.",1,' in line
     assert line.count(b'"') == 4
 
@@ -133,7 +132,7 @@ def test_quotes_only_where_needed() -> None:
     [("1E+3", b"1000"), ("0.10", b"0.10"), ("1E-7", b"0.0000001"), ("0", b"0"), ("7", b"7")],
 )
 def test_decimals_are_plain(value: str, text: bytes) -> None:
-    line = encode(replace(PLAIN, cost_usd=Decimal(value)))
+    line = encode(PLAIN._replace(cost_usd=Decimal(value)))
     assert line.split(b",")[COLUMNS.index("cost_usd")] == text
 
 
@@ -186,7 +185,7 @@ REFUSED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", REFUSED, ids=lambda change: repr(change)[:40])
 def test_what_the_format_does_not_allow_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(LedgerRowRefused) as caught:
-        encode(replace(PLAIN, **change))
+        encode(PLAIN._replace(**change))
     assert caught.value.why
     assert caught.value.fix
 
@@ -202,10 +201,10 @@ def test_a_time_without_zone_is_refused() -> None:
 
 
 def test_the_longest_line_and_one_more() -> None:
-    room = MAX_LINE_BYTES - len(encode(replace(PLAIN, operator_id="")))
-    assert len(encode(replace(PLAIN, operator_id="x" * room))) == MAX_LINE_BYTES
+    room = MAX_LINE_BYTES - len(encode(PLAIN._replace(operator_id="")))
+    assert len(encode(PLAIN._replace(operator_id="x" * room))) == MAX_LINE_BYTES
     with pytest.raises(LedgerRowRefused, match="cannot be written"):
-        encode(replace(PLAIN, operator_id="x" * (room + 1)))
+        encode(PLAIN._replace(operator_id="x" * (room + 1)))
 
 
 BAD_FIELDS = [

@@ -20,7 +20,6 @@ def clean(text: str) -> str:
 
 def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
     """Value types as what `json` can write. Money stays exact: Decimals become text."""
-    from dataclasses import fields, is_dataclass
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum
@@ -43,8 +42,6 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
             return [to_plain(item) for item in value]
         case str():
             return str(value)
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
         case _:
             return value
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 COLUMNS = (
     "event_id",
@@ -54,8 +54,7 @@ class CompletionStatus(StrEnum):
     PREEMPTED = "preempted"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a caller wants recorded; the ledger adds event_id, time, seq and hash.
 
     `job_id` is the idempotency id. All lifecycle rows of one machine life (boot request to
@@ -78,8 +77,7 @@ class Entry:
     cost_usd: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One good row as it stands in the file; `line` is 1-based and counts the header."""
 
     entry: Entry
@@ -90,8 +88,7 @@ class Row:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
+class BadRow(NamedTuple):
     """A line that is no row: reported as a value, so that the good ones still load."""
 
     line: int
@@ -99,8 +96,7 @@ class BadRow:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerHead:
+class LedgerHead(NamedTuple):
     """The newest row's identity: enough to notice a cut tail when kept elsewhere."""
 
     seq: int
@@ -110,8 +106,7 @@ class LedgerHead:
         return f"{self.seq}:{self.row_hash}"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenIntent:
+class OpenIntent(NamedTuple):
     """An intent whose outcome is not in the ledger (yet)."""
 
     line: int
@@ -121,8 +116,7 @@ class OpenIntent:
     timestamp: str
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(NamedTuple):
     """What `ledger verify` found. `ok` is False as soon as `problems` is not empty."""
 
     rows: int

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,7 +135,7 @@ class CsvLedger:
                 return found + [decode_row(raw, n) for n, raw in enumerate(raws[1:], 2)]
             rows = [decode_row(raw, 0) for raw in raws]
             # In a sound ledger a row's line follows from its seq; else the lines are counted.
-            good = [replace(row, line=row.seq + 1) for row in rows if isinstance(row, Row)]
+            good = [row._replace(line=row.seq + 1) for row in rows if isinstance(row, Row)]
             if len(good) == len(rows):
                 return [*good]
             first = count_lines(fd, start) + 1
