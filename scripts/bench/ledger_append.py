@@ -21,7 +21,7 @@ from yoyo.model.ledger import CompletionStatus, Entry, EventType
 
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
-ROWS = int(os.environ.get("BENCH_ROWS", "4000"))
+ROWS = int(os.environ.get("BENCH_ROWS", "20000"))
 WARM_UP = 50  # rows per process
 BAR = 0.8
 

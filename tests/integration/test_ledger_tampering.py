@@ -120,9 +120,9 @@ def test_two_processes_find_what_one_does(path: Path, large: bytes) -> None:
         path.write_bytes(content)
         with path.open("rb") as file:
             fd, end = file.fileno(), len(content)
-            alone = verify._check(fd, end, LedgerCheck(head))
+            alone = verify._check(fd, end, LedgerCheck(head), None)
             both = verify.verify_file(fd, end, head)
-            helped = verify._with_helper(fd, end, head)
+            helped = verify._with_helper(fd, end, head, None)
         assert both == alone, name
         assert both.ok is (name == "sound"), name
         # a hash that does not match sends all the work to one process

@@ -94,12 +94,14 @@ def verify(
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render import verify_document, verify_text
+        from yoyo.cli.share import Share
         from yoyo.ops.ledger import parse_head, verdict
         from yoyo.wiring import ledger_for
 
         head = parse_head(expect) if expect is not None else None
         path = _path(work, file)
-        report = ledger_for(path).verify(head)
+        with Share(work.out, "verifying") as share:
+            report = ledger_for(path).verify(head, share)
         work.out.emit(verify_document(path, report), lambda: verify_text(path, report))
         trouble = verdict(report, head, strict=strict)
         if trouble is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from yoyo.errors import LedgerRowRefused
@@ -102,7 +102,7 @@ def _entry_fields(entry: Entry) -> list[str]:
         if not adapter or ";" in adapter:
             raise _refused("adapter_versions", f"{adapter[:80]!r} is not id@version")
     return [
-        str(entry.event_type),
+        entry.event_type,
         entry.module_id,
         entry.node_id,
         entry.job_id,
@@ -112,7 +112,7 @@ def _entry_fields(entry: Entry) -> list[str]:
         _count_text("tokens_processed", entry.tokens_processed),
         _decimal_text("gpu_seconds", entry.gpu_seconds),
         _decimal_text("cost_usd", entry.cost_usd),
-        str(entry.completion_status),
+        entry.completion_status,
         entry.error_code,
         entry.operator_id,
     ]
@@ -325,11 +325,7 @@ def _check_entry(fields: list[str]) -> None:
         raise BadLine(f"unknown event_type {kind[:40]!r}")
     if fields[10] not in _STATUSES:
         raise BadLine(f"unknown completion_status {fields[10][:40]!r}")
-    try:
-        ModuleId.parse(module)
-        NodeName.parse(node)
-    except InvalidLabel as error:
-        raise BadLine(f"moduleId or node_id: {error}") from error
+    _check_labels(module, node)
     if not job and kind in PAIRED:
         raise BadLine(f"job_id is empty, and {kind} needs one")
     if len(job.encode()) > MAX_JOB_ID_BYTES:
@@ -340,6 +336,15 @@ def _check_entry(fields: list[str]) -> None:
         parse_adapters(adapters)
     if any(fields[6:10]):
         _check_numbers(*fields[6:10])
+
+
+@lru_cache(maxsize=1024)  # a ledger names few nodes, many times
+def _check_labels(module: str, node: str) -> None:
+    try:
+        ModuleId.parse(module)
+        NodeName.parse(node)
+    except InvalidLabel as error:
+        raise BadLine(f"moduleId or node_id: {error}") from error
 
 
 def _check_numbers(ratio: str, tokens: str, seconds: str, cost: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from yoyo.model.ledger import BadRow, Entry, LedgerHead, Row, VerifyReport
@@ -29,6 +29,11 @@ class Ledger(Protocol):
         """The last `count` rows, oldest first, read from the end of the file."""
         ...
 
-    def verify(self, expect: LedgerHead | None = None) -> VerifyReport:
-        """Check format, chain, sequence and pairing of the whole file, in constant memory."""
+    def verify(
+        self, expect: LedgerHead | None = None, progress: Callable[[float], None] | None = None
+    ) -> VerifyReport:
+        """Check format, chain, sequence and pairing of the whole file, in constant memory.
+
+        `progress` is called now and then with the share that is done, from 0 to 1.
+        """
         ...

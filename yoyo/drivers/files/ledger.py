@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -141,7 +141,9 @@ class CsvLedger:
             first = count_lines(fd, start) + 1
             return [decode_row(raw, line) for line, raw in enumerate(raws, first)]
 
-    def verify(self, expect: LedgerHead | None = None) -> VerifyReport:
+    def verify(
+        self, expect: LedgerHead | None = None, progress: Callable[[float], None] | None = None
+    ) -> VerifyReport:
         """Check format, chain, sequence and pairing of the whole file, in constant memory.
 
         Raises:
@@ -150,7 +152,7 @@ class CsvLedger:
         from yoyo.drivers.files.verify import verify_file  # only `verify` pays for OpenSSL
 
         with self._snapshot() as (fd, end):
-            return verify_file(fd, end, expect)
+            return verify_file(fd, end, expect, progress)
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[int, int]]:

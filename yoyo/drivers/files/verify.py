@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 from yoyo.core.ledger_check import ChainCheck, LedgerCheck
 from yoyo.drivers.files.lines import LineBlocks
@@ -14,27 +15,38 @@ from yoyo.model.ledger import LedgerHead, VerifyReport
 _LARGE_BYTES = 4_000_000
 
 
-def verify_file(fd: int, end: int, expect: LedgerHead | None) -> VerifyReport:
-    """Check the file's first `end` bytes.
+Progress = Callable[[float], None]
+
+
+def verify_file(
+    fd: int, end: int, expect: LedgerHead | None, progress: Progress | None = None
+) -> VerifyReport:
+    """Check the file's first `end` bytes; `progress` is told the share that is done.
 
     Raises:
         OSError: it cannot be read.
     """
     if end >= _LARGE_BYTES and _has_two_cores() and threading.active_count() == 1:
-        report = _with_helper(fd, end, expect)
+        report = _with_helper(fd, end, expect, progress)
         if report is not None:
             return report
-    return _check(fd, end, LedgerCheck(expect))
+    return _check(fd, end, LedgerCheck(expect), progress)
 
 
-def _check(fd: int, end: int, check: LedgerCheck) -> VerifyReport:
+def _check(fd: int, end: int, check: LedgerCheck, progress: Progress | None) -> VerifyReport:
     blocks = LineBlocks(fd, 0, end)
+    done = 0
     for block in blocks:
         check.feed(block)
+        if progress is not None:
+            done += len(block)
+            progress(done / end)
     return check.report(blocks.torn_bytes)
 
 
-def _with_helper(fd: int, end: int, expect: LedgerHead | None) -> VerifyReport | None:
+def _with_helper(
+    fd: int, end: int, expect: LedgerHead | None, progress: Progress | None
+) -> VerifyReport | None:
     """A child checks the hashes, this process all else; None when a hash does not match.
 
     Then the file is to be checked again in one process, which finds out where.
@@ -46,7 +58,7 @@ def _with_helper(fd: int, end: int, expect: LedgerHead | None) -> VerifyReport |
     if child == 0:
         _check_hashes_and_exit(fd, end)
     try:
-        report = _check(fd, end, LedgerCheck(expect, hashes_known=True))
+        report = _check(fd, end, LedgerCheck(expect, hashes_known=True), progress)
         _, status = os.waitpid(child, 0)
         child = 0
     finally:
