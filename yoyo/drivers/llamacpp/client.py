@@ -6,10 +6,11 @@ Endpoints and metric names: tools/server/README.md of ggml-org/llama.cpp.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from yoyo.drivers.llamacpp.http import HttpError, get, parse_url
+from yoyo.drivers.llamacpp.http import HttpError, check_key, get, parse_url
 from yoyo.errors import EngineFailed
 from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
@@ -48,12 +49,13 @@ class LlamaServerClient:
         """GET /metrics and /slots; a part that fails is None and says why in `error`."""
         metrics: dict[str, int] = {}
         slots, errors = None, []
+        deadline = time.monotonic() + timeout
         try:
             metrics = parse_metrics(_ok(endpoint, "/metrics", timeout))
         except HttpError as error:
             errors.append(f"/metrics: {error}")
         try:
-            slots = parse_slots(_json(endpoint, "/slots", timeout))
+            slots = parse_slots(_json(endpoint, "/slots", max(deadline - time.monotonic(), 0.001)))
         except HttpError as error:
             errors.append(f"/slots: {error}")
         prompt, predicted = metrics.get(PROMPT_TOKENS), metrics.get(PREDICTED_TOKENS)
@@ -74,24 +76,30 @@ class LlamaServerClient:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        key = endpoint.key.reveal()
         headers = {
-            "Authorization": f"Bearer {endpoint.key.reveal()}",
+            "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
         }
         try:
+            check_key(key)
             connection = HTTPConnection(*parse_url(endpoint.url), timeout=timeout)
         except HttpError as error:
             raise _failed(str(error)) from None
         try:
             connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise _failed(_reason(answer.status, answer.read(65536)))
-            yield from _stream(answer)
+            # Closed too: it keeps the socket open, and the engine busy, after its connection.
+            with connection.getresponse() as answer:
+                if answer.status != 200:
+                    raise _failed(_reason(answer.status, answer.read(65536)))
+                yield from _stream(answer)
+        except EngineFailed as error:
+            # A server may well repeat the key it refuses.
+            raise _failed(error.why.replace(key, "****")[:500]) from None
         except TimeoutError:
             raise _failed(f"nothing came for {timeout:g} s") from None
-        except (OSError, HTTPException) as error:
-            raise _failed(str(error) or type(error).__name__) from None
+        except (OSError, HTTPException, ValueError) as error:
+            raise _failed(str(error).replace(key, "****") or type(error).__name__) from None
         finally:
             connection.close()
 
@@ -188,7 +196,7 @@ def _event(data: bytes) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise _failed("the stream is not made of objects")
     if "error" in event:
-        raise _failed(str(_dict(event["error"]).get("message", "unknown error"))[:500])
+        raise _failed(str(_dict(event["error"]).get("message", "unknown error")))
     return event
 
 
@@ -210,7 +218,7 @@ def _reason(status: int, body: bytes) -> str:
         message = json.loads(body)["error"]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):
         message = ""
-    return f"HTTP {status}" + (f": {str(message)[:500]}" if message else "")
+    return f"HTTP {status}" + (f": {message}" if message else "")
 
 
 def _failed(why: str) -> EngineFailed:

@@ -40,6 +40,7 @@ def get(url: str, path: str, *, key: str, timeout: float) -> tuple[int, bytes]:
     """
     deadline = time.monotonic() + timeout
     host, port = parse_url(url)
+    check_key(key)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     request = (
         f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
@@ -55,6 +56,18 @@ def get(url: str, path: str, *, key: str, timeout: float) -> tuple[int, bytes]:
         raise HttpError(f"no answer within {timeout:g} s") from None
     except OSError as error:
         raise HttpError(error.strerror or type(error).__name__) from None
+    except (ValueError, TypeError):  # from the encoding of a host name that is none
+        raise HttpError("the endpoint's host is not a host name") from None
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that would end its header line and begin another.
+
+    Raises:
+        HttpError: it is not printable ASCII.
+    """
+    if not (key.isascii() and key.isprintable()):
+        raise HttpError("the endpoint's key holds characters that no header can carry")
 
 
 def _read(connection: socket.socket, deadline: float) -> bytes:

@@ -1,6 +1,6 @@
 """The engine's process: the embedded llama.cpp server, or the exec of a llama-server.
 
-Started by the supervisor as `python -m yoyo.drivers.local.engine_host DIR SUPERVISOR_PID`.
+Started by the supervisor, with DIR and SUPERVISOR_PID as arguments.
 """
 
 from __future__ import annotations
@@ -60,19 +60,21 @@ def record(directory: Path, machine: dict[str, Any], url: str) -> None:
 
 def run_embedded(directory: Path, machine: dict[str, Any]) -> None:
     """Serve with the wheel's own server until SIGTERM."""
-    # Taken out of the threads that the server starts, and waited for at the end.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     import xllamacpp
 
     from yoyo.drivers.local.embedded import parameters
 
     key = (directory / KEY).read_text().strip()
-    server = xllamacpp.Server(parameters(machine["engine"], key))
+    try:
+        server = xllamacpp.Server(parameters(machine["engine"], key))
+    except RuntimeError as error:
+        # Not as a traceback: its lines would push the engine's own reason out of the log's tail.
+        raise SystemExit(str(error)) from None
     record(directory, machine, server.listening_address)
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    # The server's destructor waits for running requests, and the grace period is ours to
-    # keep: nothing in this process needs a tidy end.
-    os._exit(0)
+    # SIGTERM keeps its default action, while loading too: the grace for running requests is
+    # the supervisor's to give, and nothing in this process needs a tidy end.
+    while True:
+        signal.pause()
 
 
 def exec_server(directory: Path, machine: dict[str, Any]) -> None:
@@ -93,7 +95,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-if __name__ == "__main__":
-    main()

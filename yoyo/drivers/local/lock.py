@@ -31,7 +31,22 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
+def open_lock(path: Path) -> tuple[int, bool]:
+    """The lock file's descriptor, and whether the lock is now ours."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            taken = _try_lock(lock)
+        except OSError:
+            os.close(lock)
+            raise
+        # One that `delete` has removed meanwhile is no lock: the next creator makes another.
+        if not taken or os.fstat(lock).st_nlink:
+            return lock, taken
+        os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
     """Take the lock for this open file description, which children inherit."""
     wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:

@@ -60,6 +60,8 @@ def lines_of(
             for line in whole:
                 yield line.decode("utf-8", "backslashreplace")
             if not data and not going_on:
+                if rest:
+                    yield rest.decode("utf-8", "backslashreplace")
                 return
             if not data:
                 clock.sleep(_FOLLOW_S)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoyo.drivers.local import records
-from yoyo.drivers.local.lock import is_locked, try_lock
+from yoyo.drivers.local.lock import is_locked, open_lock
 from yoyo.drivers.local.logs import last_lines, lines_of
-from yoyo.drivers.local.process import is_same, orphans, send_signal
+from yoyo.drivers.local.process import ending, is_same, orphans, send_signal
 from yoyo.errors import (
     BootFailed,
     DriverUnavailable,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from yoyo.ports.clock import Clock
 
 _TAIL_LINES = 15
+_LOOKS, _BIRTH_LOOKS, _BIRTH_LOOK_S = 3, 200, 0.01  # a supervisor is born within some 20 ms
 # Variables the engine may need. A list of what is let in: the rest may hold secrets, and
 # LLAMA_ARG_* would change flags behind the configuration's back.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -77,11 +78,11 @@ class LocalMachines:
         directory = self._directory(node)
         try:
             self._private(directory)
-            lock = os.open(directory / records.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock, taken = open_lock(directory / records.LOCK)
         except OSError as error:
             raise _unwritable(directory, error) from error
         try:
-            if not try_lock(lock):
+            if not taken:
                 self._refuse_other(directory, request_id)
                 return
             self._prepare(node, directory, request_id)
@@ -96,7 +97,14 @@ class LocalMachines:
         """See the port."""
         directory = self._directory(node)
         try:
-            return self._observe(node, directory)
+            for _ in range(_LOOKS):
+                alive = is_locked(directory / records.LOCK)
+                seen = self._observe(node, directory, alive)
+                # Otherwise a machine was born or died between the two looks: the records read
+                # are not those of the lock's holder.
+                if is_locked(directory / records.LOCK) == alive:
+                    break
+            return seen
         except OSError as error:
             return Observation(MachineState.UNKNOWN, detail=f"{directory}: {error.strerror}")
 
@@ -108,30 +116,38 @@ class LocalMachines:
             _kill_orphans(directory, machine.get("request_id"))
             return
         request = {"request_id": machine.get("request_id", ""), "asked_at": records.stamp()}
+        unwritten = None
         try:
             records.write_record(directory / records.STOP, request)
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            unwritten = error  # a full disk must not keep a machine running
         supervisor = records.read_record(directory / records.SUPERVISOR, request["request_id"])
-        if supervisor is not None:
-            # One that is still being born has no record yet; it looks for the request itself.
-            send_signal(supervisor, signal.SIGTERM)
+        # One that is still being born has no record yet; it looks for the request itself.
+        signalled = supervisor is not None and send_signal(supervisor, signal.SIGTERM)
+        if unwritten is not None and not signalled:
+            raise _unwritable(directory, unwritten) from unwritten
 
     def delete(self, node: NodeSettings) -> None:
         """See the port."""
         directory = self._directory(node)
-        if is_locked(directory / records.LOCK):
-            raise NodeBusy(
-                f"Node {node.name} still runs.",
-                why="Its supervisor holds its lock.",
-                fix=f"Run `yoyo down --node {node.name} --delete`, which stops it first.",
-            )
         try:
-            shutil.rmtree(directory)
+            lock, taken = open_lock(directory / records.LOCK)
         except FileNotFoundError:
             return
         except OSError as error:
             raise _unwritable(directory, error) from error
+        try:
+            if not taken:
+                raise NodeBusy(
+                    f"Node {node.name} still runs.",
+                    why="Its supervisor holds its lock.",
+                    fix=f"Run `yoyo down --node {node.name} --delete`, which stops it first.",
+                )
+            shutil.rmtree(directory)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        finally:
+            os.close(lock)
 
     def renew_lease(self, node: NodeSettings) -> None:
         """See the port."""
@@ -159,13 +175,21 @@ class LocalMachines:
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _refuse_other(self, directory: Path, request_id: str) -> None:
-        machine = records.read_record(directory / records.MACHINE) or {}
-        if machine.get("request_id") != request_id:
-            raise ForeignNode(
-                f"Another machine named {directory.name} runs here.",
-                why=f"It carries the request id {machine.get('request_id') or '(none)'}.",
-                fix="Stop it with `yoyo down --now` in the place where it was started.",
-            )
+        for _ in range(_BIRTH_LOOKS):
+            machine = records.read_record(directory / records.MACHINE) or {}
+            holder = machine.get("request_id") or "(none)"
+            if holder == request_id:
+                return
+            supervisor = records.read_record(directory / records.SUPERVISOR, holder)
+            if supervisor is not None and is_same(supervisor):
+                break
+            # Another creator holds the lock, and the record is still that of a former life.
+            self._clock.sleep(_BIRTH_LOOK_S)
+        raise ForeignNode(
+            f"Another machine named {directory.name} runs here.",
+            why=f"It carries the request id {holder}.",
+            fix="Stop it with `yoyo down --now` in the place where it was started.",
+        )
 
     def _prepare(self, node: NodeSettings, directory: Path, request_id: str) -> None:
         """Everything that the supervisor and the engine read, written before they start."""
@@ -177,7 +201,8 @@ class LocalMachines:
             model = str(ensure(self._state_dir / "models"))
         server = engine.server
         if server != "embedded":
-            server = shutil.which(server) or server
+            # The supervisor works in /: a relative path would be another one there.
+            server = str(Path(shutil.which(server) or server).absolute())
         key = engine.api_key.reveal() if engine.api_key is not None else os.urandom(32).hex()
         records.write_private(directory / records.KEY, key.encode() + b"\n", durable=False)
         (directory / records.ENGINE_LOG).unlink(missing_ok=True)
@@ -208,8 +233,7 @@ class LocalMachines:
             },
         )
 
-    def _observe(self, node: NodeSettings, directory: Path) -> Observation:
-        alive = is_locked(directory / records.LOCK)
+    def _observe(self, node: NodeSettings, directory: Path, alive: bool) -> Observation:
         machine = records.read_record(directory / records.MACHINE)
         if machine is None or not isinstance(machine.get("request_id"), str):
             return _without_record(directory, alive)
@@ -218,6 +242,9 @@ class LocalMachines:
         started_at = records.parse_stamp(supervisor.get("started_at")) if supervisor else None
         if not alive:
             return _stopped(directory, request_id, started_at)
+        if supervisor is not None and not is_same(supervisor):
+            # A creator holds the lock, and these are still the records of a former life.
+            return Observation(MachineState.PROVISIONING)
         if records.read_record(directory / records.STOP, request_id) is not None:
             return Observation(MachineState.STOPPING, request_id, started_at=started_at)
         if supervisor is None:
@@ -288,20 +315,9 @@ def _stopped(directory: Path, request_id: str, started_at: Any) -> Observation:
         started_at=started_at,
         stopped_at=stopped_at,
         stop_cause=cause,
-        detail=f"the engine ended by itself ({_ending(status)})" if failed else "",
+        detail=f"the engine ended by itself ({ending(status)})" if failed else "",
         log_tail=tuple(last_lines(directory / records.ENGINE_LOG, _TAIL_LINES)) if failed else (),
     )
-
-
-def _ending(status: object) -> str:
-    if not isinstance(status, int):
-        return "how is not known"
-    if status >= 0:
-        return f"exit code {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"
 
 
 def _endpoint(directory: Path, request_id: str) -> Endpoint | None:

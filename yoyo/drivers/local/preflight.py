@@ -6,6 +6,7 @@ import mmap
 import os
 import shutil
 import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -105,8 +106,13 @@ def check_model(engine: EngineSettings, state_dir: Path) -> ModelFacts:
         return smoke_facts(state_dir / "models" / NAME)
     path = Path(engine.model)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        # Without waiting: opening a pipe of that name would block until somebody writes.
+        found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(found, "rb") as file:
+            status = os.fstat(file.fileno())
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                raise GgufError("it is not a regular file")
             if size == 0:
                 raise GgufError("the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:

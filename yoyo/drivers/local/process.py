@@ -9,11 +9,15 @@ from typing import Any
 
 
 def start_ticks(pid: int) -> int | None:
-    """Clock ticks from boot to the process's start (proc(5), /proc/PID/stat field 22)."""
+    """Clock ticks from boot to the process's start (proc(5), /proc/PID/stat field 22).
+
+    None when it is gone: also one that has ended and still waits for its parent to notice.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         # The command in field 2 may hold spaces and parentheses: count from its end.
-        return int(stat.rpartition(")")[2].split()[19])
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -88,3 +92,15 @@ def send_signal(record: dict[str, Any], number: signal.Signals) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def ending(status: object) -> str:
+    """An exit status in words."""
+    if not isinstance(status, int):
+        return "how is not known"
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,72 @@
+"""A `llama-server` for tests: the real engine, behind the real names of the flags.
+
+Run as a program. The environment is not consulted: the file it is started from decides, by a
+second word in its name, how it misbehaves (`llama-server.hangs`, `.stubborn`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def write_program(path: Path) -> Path:
+    """Write an executable that runs this file, in this Python."""
+    path.write_text(
+        f"#!{sys.executable}\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from llama_server_stand_in import main; main()\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def parse() -> argparse.Namespace:
+    # Strict: what llama-server does not know ends it, and so it does here.
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--api-key-file", required=True)
+    parser.add_argument("--metrics", action="store_true")
+    parser.add_argument("--slots", action="store_true")
+    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("-c", "--ctx-size", required=True, type=int)
+    parser.add_argument("-np", "--parallel", required=True, type=int)
+    parser.add_argument("-ctk", "--cache-type-k", required=True)
+    parser.add_argument("-ctv", "--cache-type-v", required=True)
+    parser.add_argument("-a", "--alias")
+    parser.add_argument("--no-warmup", action="store_true")
+    return parser.parse_args()
+
+
+def serve(asked: argparse.Namespace) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = asked.model
+    params.hostnames, params.port = [asked.host], asked.port
+    params.api_keys = Path(asked.api_key_file).read_text().split()
+    params.endpoint_metrics, params.endpoint_slots = asked.metrics, asked.slots
+    params.n_ctx, params.n_parallel = asked.ctx_size, asked.parallel
+    params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{asked.cache_type_k.upper()}")
+    params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{asked.cache_type_v.upper()}")
+    params.warmup = not asked.no_warmup
+    return xllamacpp.Server(params)
+
+
+def main() -> None:
+    asked = parse()
+    manner = Path(sys.argv[0]).suffix
+    if manner == ".stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if manner == ".hangs":
+        listener = socket.create_server((asked.host, asked.port))
+        print("loading, for ever", flush=True)
+    else:
+        listener = serve(asked)
+    while listener:
+        signal.pause()
