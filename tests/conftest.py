@@ -1,8 +1,15 @@
-"""Holds for every test: none is skipped in silence."""
+"""Holds for every test: none is skipped in silence. And the directory that commands run in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from cli import Place
 
 # Node id -> the reason why that test may be skipped.
 ALLOWED_SKIPS: dict[str, str] = {}
@@ -25,3 +32,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             reporter.write_line(f"skipped, which fails the run: {nodeid}", red=True)
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Place]:
+    """A configured directory whose processes are gone afterwards."""
+    from cli import place
+
+    with place(tmp_path) as configured:
+        yield configured

@@ -39,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-ctk", "--cache-type-k", required=True)
     parser.add_argument("-ctv", "--cache-type-v", required=True)
     parser.add_argument("-a", "--alias")
+    parser.add_argument("-t", "--threads", type=int)
     parser.add_argument("--no-warmup", action="store_true")
     return parser.parse_args()
 
@@ -55,6 +56,8 @@ def serve(asked: argparse.Namespace) -> Any:
     params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{asked.cache_type_k.upper()}")
     params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{asked.cache_type_v.upper()}")
     params.warmup = not asked.no_warmup
+    if asked.threads:
+        params.cpuparams.n_threads = asked.threads
     return xllamacpp.Server(params)
 
 

@@ -11,61 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from sample_node import ENGINE, GUARDS, NODE
 
 import yoyo
 from yoyo.drivers.local.machines import LocalMachines
 from yoyo.drivers.system.clock import SystemClock
-from yoyo.model.ids import ModuleId, NodeName, Secret
+from yoyo.model.ids import Secret
 from yoyo.model.machine import Endpoint, MachineState, Observation
-from yoyo.model.settings import (
-    BudgetSettings,
-    EngineSettings,
-    GuardSettings,
-    HardwareSettings,
-    NodeSettings,
-    PriceSettings,
-)
 
 LIFE = "0197f0c0-0000-7000-8000-000000000001"
 DEADLINE_S = 60.0  # of a wait; only broken code ever reaches it
 SOURCES = Path(yoyo.__file__).parents[1]
-
-ENGINE = EngineSettings(
-    model="smoke",
-    server="embedded",
-    ctx=4096,
-    parallel=2,
-    cache_type_k="f16",
-    cache_type_v="f16",
-    port=0,
-    extra_flags=("--no-warmup",),
-    api_key=None,
-)
-GUARDS = GuardSettings(
-    idle_after_s=1800,
-    sample_every_s=300,
-    unreachable_after_s=900,
-    boot_grace_s=600,
-    boot_timeout_s=600,
-    lease_s=1800,
-    lifetime_s=3600,
-    drain_timeout_s=60,
-    stop_grace_s=10,
-    job_lease_s=60,
-)
-NODE = NodeSettings(
-    name=NodeName.parse("trial"),
-    module_id=ModuleId.parse("trial"),
-    driver="local",
-    engine=ENGINE,
-    guards=GUARDS,
-    budget=BudgetSettings(None, None),
-    prices=PriceSettings(Decimal("0.71")),
-    hardware=HardwareSettings(None),
-)
 
 
 class Local:
@@ -163,16 +122,17 @@ def await_end(pid: int) -> None:
 def creator(local: Local, *, request_id: str = LIFE, **extra: Any) -> subprocess.Popen[bytes]:
     """A process of its own that calls `create`, as `yoyo up` does."""
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "import sys; sys.path[:0] = sys.argv[1:4]\n"
         "from pathlib import Path\n"
         "from local_parts import Local\n"
         "sys.stdout.write('.'); sys.stdout.flush()\n"
-        "Local(Path(sys.argv[3])).create(sys.argv[4])\n"
+        "Local(Path(sys.argv[4])).create(sys.argv[5])\n"
     )
-    here = str(Path(__file__).parent)
+    here = Path(__file__).parent
+    paths = [str(SOURCES), str(here), str(here.parent)]
     return subprocess.Popen(
         # The directory goes without its closing slash: `kill_all` must not take it for a node's.
-        [sys.executable, "-c", code, str(SOURCES), here, str(local.state_dir), request_id],
+        [sys.executable, "-c", code, *paths, str(local.state_dir), request_id],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         **extra,

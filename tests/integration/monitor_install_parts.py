@@ -7,17 +7,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from sample_node import GUARDS, NODE
+
 from yoyo.drivers.jinja.templates import JinjaTemplates
-from yoyo.model.ids import ModuleId, NodeName
-from yoyo.model.settings import (
-    BudgetSettings,
-    EngineSettings,
-    GuardSettings,
-    HardwareSettings,
-    NodeSettings,
-    PriceSettings,
-    Settings,
-)
+from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.monitor_install import UnitFile, render
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -45,26 +38,8 @@ templates = JinjaTemplates(lambda name: (TEMPLATES / name).read_text(encoding="u
 
 
 def node_settings(sample_every_s: int = 300) -> NodeSettings:
-    return NodeSettings(
-        name=NodeName.parse("local"),
-        module_id=ModuleId.parse("demo"),
-        driver="local",
-        engine=EngineSettings("smoke", "embedded", 8192, 2, "f16", "f16", 0, (), None),
-        guards=GuardSettings(
-            idle_after_s=1800,
-            sample_every_s=sample_every_s,
-            unreachable_after_s=3600,
-            boot_grace_s=600,
-            boot_timeout_s=600,
-            lease_s=2700,
-            lifetime_s=28_800,
-            drain_timeout_s=130,
-            stop_grace_s=35,
-            job_lease_s=900,
-        ),
-        budget=BudgetSettings(None, None),
-        prices=PriceSettings(None),
-        hardware=HardwareSettings(None),
+    return NODE._replace(
+        guards=GUARDS._replace(sample_every_s=sample_every_s, drain_timeout_s=130, stop_grace_s=35)
     )
 
 

@@ -3,12 +3,10 @@
 import os
 import signal
 import stat
-import sys
 from pathlib import Path
 
 from cli import Place
-
-STAND_IN = Path(__file__).with_name("llama_server.py")
+from llama_server_stand_in import write_program
 
 
 def server(here: Place, script: str) -> Path:
@@ -20,8 +18,10 @@ def server(here: Place, script: str) -> Path:
     return path
 
 
-def real(here: Place) -> Path:
-    return server(here, f"#!/bin/sh\nexec '{sys.executable}' '{STAND_IN}' \"$@\"\n")
+def real(here: Place, name: str = "llama-server") -> Path:
+    path = here.root / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    return write_program(path)
 
 
 def test_a_llama_server_by_its_path(here: Place) -> None:
@@ -81,8 +81,7 @@ def test_an_engine_that_hangs_while_loading_is_given_up(here: Place) -> None:
 
 
 def test_an_engine_that_ignores_sigterm_is_killed_after_its_grace(here: Place) -> None:
-    script = f"#!/bin/sh\ntrap '' TERM\nexec '{sys.executable}' '{STAND_IN}' \"$@\"\n"
-    path = server(here, script.replace("exec ", "", 1))
+    path = real(here, "llama-server.stubborn")
     here.configure(engine=f"server: '{path}', ctx: 4096, parallel: 2", guards="stop_grace: 1s")
     here.run("up")
     here.run("down", "--now")
@@ -98,7 +97,7 @@ def test_a_flag_the_embedded_server_does_not_take(here: Place) -> None:
 
 
 def test_a_wrapper_that_forks_leaves_nothing_behind(here: Place) -> None:
-    path = server(here, f"#!/bin/sh\n'{sys.executable}' '{STAND_IN}' \"$@\"\n")
+    path = server(here, f"#!/bin/sh\n'{real(here, 'real-server')}' \"$@\"\n")
     here.configure(engine=f"server: '{path}', ctx: 4096, parallel: 2", guards="stop_grace: 5s")
     here.run("up")
     here.run("down", "--now")

@@ -4,23 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_node import GUARDS
 
 from yoyo.core.idle import Verdict, busy_reasons, decide, monitor_armed
 from yoyo.model.samples import Sample
-from yoyo.model.settings import GuardSettings
 
-GUARDS = GuardSettings(
-    idle_after_s=1800,
-    sample_every_s=300,
-    unreachable_after_s=3600,
-    boot_grace_s=600,
-    boot_timeout_s=600,
-    lease_s=2700,
-    lifetime_s=28800,
-    drain_timeout_s=120,
-    stop_grace_s=30,
-    job_lease_s=900,
-)
 T0 = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BOOTED = T0 - timedelta(hours=1)
 EVERY = timedelta(seconds=300)

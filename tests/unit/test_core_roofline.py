@@ -2,13 +2,15 @@
 
 from decimal import Decimal
 
+from sample_node import ENGINE
+
 from yoyo.core.roofline import roofline
 from yoyo.model.machine import ModelFacts
 from yoyo.model.settings import EngineSettings
 
 
 def engine(cache: str = "f16", ctx: int = 8192, parallel: int = 1) -> EngineSettings:
-    return EngineSettings("m", "embedded", ctx, parallel, cache, cache, 0, (), None)
+    return ENGINE._replace(ctx=ctx, parallel=parallel, cache_type_k=cache, cache_type_v=cache)
 
 
 # A 32B model at Q4_K_S: 18.5 GB; 64 layers x 8 KV heads x 128 x 2 (K, V) x 2 bytes.

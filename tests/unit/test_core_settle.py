@@ -4,35 +4,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from sample_node import NODE
 
 from yoyo.core.lives import Book, Life, OpenJob
 from yoyo.core.settle import closing, settle_jobs, settle_life
 from yoyo.core.state import node_state
-from yoyo.model.ids import ModuleId, NodeName
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState, Observation, StopCause
-from yoyo.model.settings import (
-    BudgetSettings,
-    EngineSettings,
-    GuardSettings,
-    HardwareSettings,
-    NodeSettings,
-    PriceSettings,
-)
 from yoyo.model.status import NodeState
 
 T0 = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-NODE = NodeSettings(
-    NodeName("local"),
-    ModuleId("demo"),
-    "local",
-    EngineSettings("smoke", "embedded", 8192, 2, "f16", "f16", 0, (), None),
-    GuardSettings(1800, 300, 3600, 600, 600, 2700, 28800, 120, 30, 900),
-    BudgetSettings(None, None),
-    PriceSettings(Decimal("0.71")),
-    HardwareSettings(None),
-)
 REQUESTED = Life("ours", "local", "demo", T0)
 BOOTED = Life("ours", "local", "demo", T0, booted_at=T0)
 STOPPING = Life("ours", "local", "demo", T0, booted_at=T0, teardown_at=T0 + HOUR)
