@@ -326,3 +326,13 @@ def test_a_reader_that_goes_away(here: Place, tmp_path: Path) -> None:
     with process:
         process.stdout = None
         assert process.wait(timeout=60) == 141
+
+
+def test_bytes_that_are_no_text_and_a_terminal_of_another_encoding(here: Place) -> None:
+    here.run("up")
+    for command in (("ask", "\udcff\u00e9", "--max-tokens", "2"), ("status",)):
+        here.run(*command, env=here.env(PYTHONIOENCODING="ascii"))
+    here.run("freeze", "--reason", "\udcff\x1b[31mred")
+    shown = here.run("status", env=here.env(PYTHONIOENCODING="ascii"))
+    assert "\x1b" not in shown.stdout
+    assert "FROZEN" in shown.stdout

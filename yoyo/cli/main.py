@@ -1,6 +1,7 @@
 """The `yoyo` executable: start fast, turn every failure into a message and an exit code."""
 
 import sys
+from io import TextIOWrapper
 
 from yoyo import __version__
 from yoyo.errors import YoyoError
@@ -15,6 +16,10 @@ def main() -> None:
         return
     from yoyo.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows an escape, and does not end the command.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
         app(prog_name="yoyo")

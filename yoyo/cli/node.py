@@ -119,12 +119,15 @@ def ask(
       yoyo ask --max-tokens 512 - < question.txt
     """
     with session(json=json, node=node, config=config, sets=sets) as work:
+        import os
         import sys
 
         from yoyo.cli.render import answer_text, print_answer
         from yoyo.ops.ask import ask as ask_op
 
-        text = sys.stdin.read() if prompt == "-" else prompt
+        # What is not UTF-8 is replaced: the engine takes nothing else.
+        given = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
+        text = given.decode("utf-8", "replace")
         pieces = ask_op(work.context(), text, max_tokens=max_tokens)
         answer = print_answer(work.out, pieces)
         if json:
