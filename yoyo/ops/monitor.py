@@ -43,8 +43,8 @@ def monitor_once(ctx: Context) -> MonitorResult:
     """
     seen = ctx.machines.observe(ctx.node)
     healthy = _healthy(ctx, seen)
-    notes = settle_if_free(ctx, seen, healthy=healthy)
-    life = ctx.book().current(ctx.node.name)
+    book, notes = settle_if_free(ctx, seen, healthy=healthy)
+    life = book.current(ctx.node.name)
     if life is None or life.booted_at is None or seen.state is not MachineState.RUNNING:
         reason = f"nothing to watch: the machine is {seen.state}"
         return MonitorResult(ctx.node.name, "no-node", (reason,), None, False, None, tuple(notes))

@@ -46,10 +46,11 @@ def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, lis
     return (ctx.book() if notes else book), notes
 
 
-def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> list[str]:
+def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, list[str]]:
     """Settle unless another command holds the node: then that command is at work on it.
 
-    Also does nothing when there is nothing to book, so that looking stays cheap.
+    Reads the ledger once and does no more when there is nothing to book, so that looking
+    stays cheap. Returns as `settle` does.
     """
     book = ctx.book()
     life = book.current(ctx.node.name)
@@ -58,13 +59,13 @@ def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> list[st
         book, ctx.node.name, ctx.clock.now(), ctx.node.guards.job_lease_s, ctx.operator
     )
     if due is None and not stale:
-        return []
+        return book, []
     try:
         with ctx.locks.hold(ctx.node.name, operator=ctx.operator, command="settle", wait_s=0):
             seen = ctx.machines.observe(ctx.node)
-            return settle(ctx, seen, healthy=is_healthy(ctx, seen))[1]
+            return settle(ctx, seen, healthy=is_healthy(ctx, seen))
     except NodeBusy:
-        return []
+        return book, []
 
 
 def refuse_foreign(ctx: Context, life: Life | None, seen: Observation) -> None:

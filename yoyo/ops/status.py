@@ -23,8 +23,7 @@ def status(ctx: Context) -> NodeStatus:
     """
     seen = ctx.machines.observe(ctx.node)
     healthy, model, slots = _engine(ctx, seen)
-    notes = settle_if_free(ctx, seen, healthy=healthy)
-    book = ctx.book()
+    book, notes = settle_if_free(ctx, seen, healthy=healthy)
     life = book.last(ctx.node.name)
     state, since = node_state(life, seen, healthy=healthy)
     if book.bad_rows:

@@ -123,6 +123,8 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             seen = ctx.machines.observe(ctx.node)
             if wait:
                 seen = _until_ready(ctx, life, allow_unguarded)
+            else:
+                refuse_frozen(ctx)
         except BaseException as error:
             raise _undo(ctx, life, error) from error
         return _result(ctx, life, seen, notes, begun, already_up=False, waited=wait)
