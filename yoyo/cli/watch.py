@@ -42,8 +42,12 @@ def document(status: NodeStatus) -> dict[str, Any]:
 
 
 def documents(found: list[NodeStatus]) -> dict[str, Any]:
-    """All nodes."""
-    return {"nodes": [document(status) for status in found]}
+    """All nodes; what is true of all of them stands beside them, too."""
+    return {
+        "nodes": [document(status) for status in found],
+        "frozen": found[0].frozen if found else None,
+        "observed_at": found[0].observed_at if found else None,
+    }
 
 
 def _fires(guard: GuardStatus, now: datetime) -> str:
