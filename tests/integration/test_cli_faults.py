@@ -336,3 +336,22 @@ def test_bytes_that_are_no_text_and_a_terminal_of_another_encoding(here: Place) 
     shown = here.run("status", env=here.env(PYTHONIOENCODING="ascii"))
     assert "\x1b" not in shown.stdout
     assert "FROZEN" in shown.stdout
+
+
+def test_status_is_shown_even_when_nothing_can_be_booked(here: Place) -> None:
+    here.run("up")
+    for pid in here.processes():
+        os.kill(pid, signal.SIGKILL)
+    size = here.ledger.stat().st_size
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, size + 40))
+
+    looking = here.start("status", preexec_fn=limit)
+    shown, stderr = looking.communicate(timeout=60)
+    assert looking.returncode == 0, stderr
+    assert "NOT BOOKED" in shown
+    assert here.ledger.stat().st_size == size
+    assert here.status()["state"] == "failed"
+    nothing_left(here)

@@ -6,6 +6,7 @@ from yoyo.core.idle import decide, monitor_armed
 from yoyo.core.lives import Book, Life
 from yoyo.core.money import cost_of, day_start, month_start, seconds_between, spend
 from yoyo.core.state import node_state
+from yoyo.errors import LedgerCorrupt, LedgerWriteFailed, StateUnwritable
 from yoyo.model.engine import Health, Slots
 from yoyo.model.machine import GuardStatus, MachineState, Observation
 from yoyo.model.status import CostStatus, NodeStatus
@@ -16,14 +17,18 @@ from yoyo.ops.settle import settle_if_free
 def status(ctx: Context) -> NodeStatus:
     """Observe one node. Books what is overdue (a guard's stop, a killed command's boot).
 
-    Never fails because a part does not answer: that part is then unknown.
+    Never fails because a part does not answer, or because a row cannot be written: whoever
+    looks is told what there is, with a note.
 
     Raises:
-        LedgerCorrupt: only when an overdue row cannot be appended.
+        LedgerUnreadable: without the ledger there is nothing to say about lives and money.
     """
     seen = ctx.machines.observe(ctx.node)
     healthy, model, slots = _engine(ctx, seen)
-    book, notes = settle_if_free(ctx, seen, healthy=healthy)
+    try:
+        book, notes = settle_if_free(ctx, seen, healthy=healthy)
+    except (LedgerWriteFailed, LedgerCorrupt, StateUnwritable) as error:
+        book, notes = ctx.book(), [f"NOT BOOKED: {error.what} {error.why}"]
     life = book.last(ctx.node.name)
     state, since = node_state(life, seen, healthy=healthy)
     if book.bad_rows:
