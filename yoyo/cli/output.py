@@ -124,10 +124,6 @@ class PlainProgress:
         """One line for the phase that begins."""
         self._output.note(f"{name}: {detail}" if detail else name)
 
-    def note(self, text: str) -> None:
-        """One line."""
-        self._output.note(text)
-
     def __enter__(self) -> Self:
         return self
 

@@ -28,10 +28,6 @@ class LiveProgress:
         self._status = self._console.status(text)
         self._status.start()
 
-    def note(self, text: str) -> None:
-        """A line of its own above the spinning one."""
-        self._console.print(Text(clean(text)))
-
     def _close(self, mark: str) -> None:
         if self._status is None:
             return

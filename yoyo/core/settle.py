@@ -15,8 +15,6 @@ from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState, Observation, StopCause
 from yoyo.model.settings import NodeSettings
 
-_ALIVE = (MachineState.PROVISIONING, MachineState.RUNNING, MachineState.STOPPING)
-
 # Causes that are a guard's or the platform's doing get `preempted`; the rest are errors.
 _PREEMPTED = {
     StopCause.LIFETIME: ("GUARD_LIFETIME", "guard:lifetime"),
@@ -43,7 +41,7 @@ def settle_life(
     if life is None or seen.state is MachineState.UNKNOWN:
         return None
     ours = life.job_id == seen.request_id
-    if seen.state in _ALIVE:
+    if seen.alive:
         if ours and healthy and life.booted_at is None and life.teardown_at is None:
             return boot_complete(life, operator)
         return None

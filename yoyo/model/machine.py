@@ -61,6 +61,15 @@ class Observation(NamedTuple):
     detail: str = ""  # one line for people
     log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
 
+    @property
+    def alive(self) -> bool:
+        """Whether the platform says that a machine is there and not down yet."""
+        return self.state in (
+            MachineState.PROVISIONING,
+            MachineState.RUNNING,
+            MachineState.STOPPING,
+        )
+
 
 class ModelFacts(NamedTuple):
     """What the GGUF header says and the roofline needs."""

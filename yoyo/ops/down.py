@@ -104,7 +104,7 @@ def _stop(
         )
     try:
         if trouble is None and life.teardown_at is None:
-            life = request_teardown(ctx, life, operator)
+            life = _request_teardown(ctx, life, operator)
     except YoyoError as error:
         trouble = error
     ctx.progress.phase("stopping", f"up to {ctx.node.guards.stop_grace_s} s")
@@ -119,7 +119,7 @@ def _stop(
     return end, trouble
 
 
-def request_teardown(ctx: Context, life: Life, operator: str) -> Life:
+def _request_teardown(ctx: Context, life: Life, operator: str) -> Life:
     """Book the intent to stop."""
     row = ctx.ledger.append(
         Entry(
@@ -131,14 +131,7 @@ def request_teardown(ctx: Context, life: Life, operator: str) -> Life:
             operator,
         )
     )
-    return Life(
-        life.job_id,
-        life.node_id,
-        life.module_id,
-        life.started,
-        booted_at=life.booted_at,
-        teardown_at=row.timestamp,
-    )
+    return life._replace(teardown_at=row.timestamp)
 
 
 def drain(ctx: Context, seen: Observation) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from yoyo.core.idle import Decision, Verdict, busy_reasons, decide
-from yoyo.core.lives import Life
+from yoyo.core.lives import Book, Life
 from yoyo.errors import NodeBusy
 from yoyo.model.engine import Health
 from yoyo.model.machine import MachineState, Observation
@@ -14,7 +14,7 @@ from yoyo.model.samples import Sample
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context
 from yoyo.ops.down import down, drain
-from yoyo.ops.settle import settle_if_free
+from yoyo.ops.settle import is_healthy, settle_if_free
 
 _KEEP_FACTOR = 3  # samples are kept for this many times the longest period a rule looks back
 GUARD_OPERATOR = "guard:monitor"
@@ -42,13 +42,12 @@ def monitor_once(ctx: Context) -> MonitorResult:
         StopFailed, StateUnwritable, LedgerCorrupt, LedgerWriteFailed.
     """
     seen = ctx.machines.observe(ctx.node)
-    healthy = _healthy(ctx, seen)
-    book, notes = settle_if_free(ctx, seen, healthy=healthy)
+    book, notes = settle_if_free(ctx, seen, healthy=is_healthy(ctx, seen))
     life = book.current(ctx.node.name)
     if life is None or life.booted_at is None or seen.state is not MachineState.RUNNING:
         reason = f"nothing to watch: the machine is {seen.state}"
         return MonitorResult(ctx.node.name, "no-node", (reason,), None, False, None, tuple(notes))
-    sample = take_sample(ctx, life, seen)
+    sample = take_sample(ctx, life, seen, book)
     _remember(ctx, sample)
     decision = _decide(ctx, life)
     stopped = False
@@ -67,10 +66,13 @@ def monitor_once(ctx: Context) -> MonitorResult:
     )
 
 
-def take_sample(ctx: Context, life: Life, seen: Observation) -> Sample:
-    """Read every signal of idleness there is; what fails is None, and so not idle."""
+def take_sample(ctx: Context, life: Life, seen: Observation, book: Book) -> Sample:
+    """Read every signal of idleness there is; what fails is None, and so not idle.
+
+    `book` is the ledger as just read: it says which jobs are open.
+    """
     now = ctx.clock.now()
-    jobs = len(ctx.book().jobs_of(ctx.node.name))
+    jobs = len(book.jobs_of(ctx.node.name))
     if seen.endpoint is None:
         return Sample(now, life.job_id, False, None, None, None, None, jobs, "no endpoint known")
     health = ctx.engine.health(seen.endpoint)
@@ -88,10 +90,6 @@ def take_sample(ctx: Context, life: Life, seen: Observation) -> Sample:
         open_jobs=jobs,
         error=load.error,
     )
-
-
-def _healthy(ctx: Context, seen: Observation) -> bool:
-    return seen.endpoint is not None and ctx.engine.health(seen.endpoint) is Health.OK
 
 
 def _remember(ctx: Context, sample: Sample) -> None:
@@ -119,7 +117,7 @@ def _stop(ctx: Context, life: Life, seen: Observation, decision: Decision) -> tu
             drain(ctx, seen)
         except NodeBusy as busy:
             return Decision(Verdict.BUSY, (busy.what,)), False
-        again = take_sample(ctx, life, seen)
+        again = take_sample(ctx, life, seen, ctx.book())
         reasons = busy_reasons(again)
         _remember(ctx, again)
         if reasons or not _decide(ctx, life).stop:

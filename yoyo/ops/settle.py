@@ -74,8 +74,7 @@ def refuse_foreign(ctx: Context, life: Life | None, seen: Observation) -> None:
     Raises:
         ForeignNode.
     """
-    alive = seen.state not in GONE and seen.state is not MachineState.UNKNOWN
-    if alive and (life is None or life.job_id != seen.request_id):
+    if seen.alive and (life is None or life.job_id != seen.request_id):
         raise ForeignNode(
             f"A machine named {ctx.node.name} runs that this ledger does not know.",
             why=f"It carries the request id {seen.request_id or '(none)'}; the ledger's open "

@@ -11,7 +11,3 @@ class Progress(Protocol):
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins; the one before is done."""
         ...
-
-    def note(self, text: str) -> None:
-        """Something worth a line of its own."""
-        ...

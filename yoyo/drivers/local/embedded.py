@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_CACHE_TYPES = {
-    name: f"GGML_TYPE_{name.upper()}"
-    for name in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-}
 _FLASH = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
 
 Setter = Callable[[Any, str], None]
@@ -120,8 +116,8 @@ def parameters(engine: dict[str, Any], key: str) -> Any:
     params.model_alias = {engine["model"].rpartition("/")[2]}
     params.n_ctx = engine["ctx"]
     params.n_parallel = engine["parallel"]
-    params.cache_type_k = getattr(xllamacpp.ggml_type, _CACHE_TYPES[engine["cache_type_k"]])
-    params.cache_type_v = getattr(xllamacpp.ggml_type, _CACHE_TYPES[engine["cache_type_v"]])
+    for name in ("cache_type_k", "cache_type_v"):
+        setattr(params, name, getattr(xllamacpp.ggml_type, f"GGML_TYPE_{engine[name].upper()}"))
     params.hostnames = ["127.0.0.1"]
     params.port = engine["port"]
     params.api_keys = [key]

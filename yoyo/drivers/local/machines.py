@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from yoyo.drivers.local import records
 from yoyo.drivers.local.lock import is_locked, open_lock
 from yoyo.drivers.local.logs import last_lines, lines_of
-from yoyo.drivers.local.process import ending, is_same, orphans, send_signal
+from yoyo.drivers.local.process import ending, is_same, orphans, send_signal, start_code
 from yoyo.errors import (
     BootFailed,
     DriverUnavailable,
@@ -204,7 +204,7 @@ class LocalMachines:
             # The supervisor works in /: a relative path would be another one there.
             server = str(Path(shutil.which(server) or server).absolute())
         key = engine.api_key.reveal() if engine.api_key is not None else os.urandom(32).hex()
-        records.write_private(directory / records.KEY, key.encode() + b"\n", durable=False)
+        records.write_private(directory / records.KEY, key.encode() + b"\n")
         (directory / records.ENGINE_LOG).unlink(missing_ok=True)
         (directory / records.LEASE).touch(mode=0o600)
         guards = node.guards
@@ -349,10 +349,9 @@ def _armed(
 
 def _spawn_supervisor(directory: Path, lock: int) -> None:
     """Start the supervisor in a session of its own, holding the lock from its first breath."""
-    root = str(Path(__file__).parents[3])
     # -I and -S: no site packages and nothing from the environment; it needs the standard
     # library alone and starts in half the time.
-    code = f"import sys; sys.path.insert(0, {root!r}); from yoyo.agent import main; main()"
+    code = start_code("yoyo.agent")
     log = os.open(
         directory / records.SUPERVISOR_LOG,
         os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,

@@ -50,8 +50,7 @@ def plan(node: NodeSettings, state_dir: Path, directory: Path) -> MachinePlan:
 def check_engine(engine: EngineSettings) -> None:
     """Raise EngineUnavailable unless the server can be run with these flags."""
     if engine.server == EMBEDDED_SERVER:
-        # A look at the file system; find_spec would import importlib.util for the same answer.
-        if not any((Path(entry) / "xllamacpp").is_dir() for entry in sys.path):
+        if not _installed("xllamacpp"):
             raise EngineUnavailable(
                 "The embedded engine is not installed.",
                 why="There is no package xllamacpp in this Python's path.",
@@ -128,10 +127,15 @@ def check_model(engine: EngineSettings, state_dir: Path) -> ModelFacts:
         ) from None
 
 
+def _existing(path: Path) -> Path:
+    """The path, or the nearest directory above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
 def _check_writable(state_dir: Path) -> None:
-    place = state_dir
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _existing(state_dir)
     if not os.access(place, os.W_OK | os.X_OK) or not place.is_dir():
         raise StateUnwritable(
             f"The state directory {state_dir} cannot be made or written.",
@@ -161,20 +165,19 @@ def prerequisites(node: NodeSettings, state_dir: Path) -> list[tuple[str, bool, 
             found.append((name, True, "fine", ""))
         except YoyoError as error:
             found.append((name, False, f"{error.what} {error.why}", error.fix))
-    if node.engine.model == SMOKE_MODEL and not _has_gguf():
+    if node.engine.model == SMOKE_MODEL and not _installed("gguf"):
         found.append(("gguf", False, "the writer of the smoke model is missing", f"run: {_EXTRA}"))
     found.append(_space(state_dir))
     return [(name, ok, finding, "" if ok else remedy) for name, ok, finding, remedy in found]
 
 
-def _has_gguf() -> bool:
-    return any((Path(entry) / "gguf").is_dir() for entry in sys.path)
+def _installed(package: str) -> bool:
+    # A look at the file system; find_spec would import importlib.util for the same answer.
+    return any((Path(entry) / package).is_dir() for entry in sys.path)
 
 
 def _space(state_dir: Path) -> tuple[str, bool, str, str]:
-    place = state_dir
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _existing(state_dir)
     try:
         free = shutil.disk_usage(place).free
     except OSError as error:

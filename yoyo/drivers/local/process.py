@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 
+def start_code(module: str) -> str:
+    """Code for `python -c` that runs that module's main, of the package that runs here.
+
+    Not -m: it costs 4 ms, and finds an installed package.
+    """
+    root = str(Path(__file__).parents[3])
+    return f"import sys; sys.path.insert(0, {root!r}); from {module} import main; main()"
+
+
 def start_ticks(pid: int) -> int | None:
     """Clock ticks from boot to the process's start (proc(5), /proc/PID/stat field 22).
 

@@ -27,8 +27,12 @@ SUPERVISOR_LOG = "supervisor.log"
 _MAX_RECORD_BYTES = 1 << 20
 
 
-def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a 0600 file so that a reader sees the old content or the new, never a part."""
+def write_private(path: Path, data: bytes) -> None:
+    """Write a 0600 file so that a reader sees the old content or the new, never a part.
+
+    Not synced: a machine that loses power loses its processes too, and is then found
+    without a supervisor whatever the files say.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -36,20 +40,14 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        if durable:
-            os.fsync(fd)
     finally:
         os.close(fd)
     part.replace(path)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record atomically.
-
-    Not synced: a machine that loses power loses its processes too, and is then found
-    without a supervisor whatever the files say.
-    """
-    write_private(path, json.dumps(record).encode(), durable=False)
+    """Write a record atomically."""
+    write_private(path, json.dumps(record).encode())
 
 
 def read_record(path: Path, request_id: str | None = None) -> dict[str, Any] | None:

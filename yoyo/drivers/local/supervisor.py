@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from yoyo.drivers.local.process import identity
+from yoyo.drivers.local.process import identity, start_code
 from yoyo.drivers.local.records import (
     ENGINE,
     ENGINE_LOG,
@@ -109,10 +109,7 @@ class Supervisor:
             os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
             0o600,
         )
-        # Not -m: it costs 4 ms, and finds an installed package, not the one that runs here.
-        root = str(Path(__file__).parents[3])
-        code = f"import sys; sys.path.insert(0, {root!r}); "
-        code += "from yoyo.drivers.local.engine_host import main; main()"
+        code = start_code("yoyo.drivers.local.engine_host")
         command = [sys.executable, "-I", "-c", code, str(self.directory), str(os.getpid())]
         try:
             return os.posix_spawn(
