@@ -11,7 +11,7 @@ from yoyo.errors import ConfigInvalid, ConfigNotFound, NodeUnknown
 from yoyo.model.ids import Secret
 
 ONE = "version: 1\nnodes:\n  local:\n    moduleId: demo\n    driver: local\n"
-TWO = ONE + "  gpu-a:\n    moduleId: demo\n    driver: gce\n"
+TWO = ONE + "  gpu-a:\n    moduleId: demo\n    driver: other\n"
 KEY = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -9,19 +9,23 @@ from typing import Any, NamedTuple
 from yoyo.config.document import Scalar, parse, read_text
 from yoyo.config.mistakes import Mistake, Origin, Report, TooMany, nearest, printable
 from yoyo.config.rules import node_rules
-from yoyo.config.schema import NODE_KEYS, TOP_KEYS, Key
+from yoyo.config.schema import LIST_KINDS, NODE_KEYS, TOP_KEYS, Key
 from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, state_home
 from yoyo.config.values import Place, convert
 from yoyo.errors import ConfigInvalid, NodeUnknown
 from yoyo.model.ids import ModuleId, NodeName, Secret
 from yoyo.model.settings import (
     BudgetSettings,
+    BuildSettings,
+    BundleSettings,
     EngineSettings,
+    GceSettings,
     GuardSettings,
     HardwareSettings,
     NodeSettings,
     PriceSettings,
     Settings,
+    WeightsSettings,
 )
 
 _MASK = "****"
@@ -175,9 +179,12 @@ class _Reader:
             if key.default is None:
                 self.values.append(Value(path, f"({key.absent})", "default"))
                 return None
-            if key.kind == "flags":
-                self.values.append(Value(path, "[]", "default"))
-                return ()
+            if key.kind in LIST_KINDS:
+                self.values.append(Value(path, key.default, "default"))
+                return tuple(word for word in key.default.strip("[]").split(", ") if word)
+            if key.kind == "match":
+                self.values.append(Value(path, key.default, "default"))
+                return key.default
             tree = Scalar(key.default, False, Origin("default"))
         else:
             source = tree.at.source
@@ -261,4 +268,17 @@ def _build(name: str, found: dict[str, Any]) -> NodeSettings:
         budget=BudgetSettings(**section("budget")),
         prices=PriceSettings(**section("prices")),
         hardware=HardwareSettings(**section("hardware")),
+        weights=WeightsSettings(**section("weights")),
+        bundle=BundleSettings(**section("bundle")),
+        build=BuildSettings(**section("build")),
+        gce=_gce(section("gce")) if found["driver"] == "gce" else None,
+    )
+
+
+def _gce(found: dict[str, Any]) -> GceSettings:
+    yes_or_no = {name: found[name] == "yes" for name in ("relocate", "replace_firewall")}
+    return GceSettings(
+        **{k: v for k, v in found.items() if k not in (*yes_or_no, "max_wait")},
+        **yes_or_no,
+        max_wait_s=found["max_wait"],
     )

@@ -19,7 +19,7 @@ _OWNED = {
         "--hf-token",
         "-hft",
     ),
-    "a local node listens on loopback alone": ("--host",),
+    "yoyo decides where a node listens": ("--host",),
     "it is set by `engine.port`": ("--port",),
     "it is set by `engine.model`": (
         "-m",
@@ -36,7 +36,7 @@ _OWNED = {
         "--models-dir",
         "--models-preset",
     ),
-    "yoyo speaks plain HTTP with the engine": ("--ssl-key-file", "--ssl-cert-file"),
+    "yoyo decides how the engine is reached (`gce.traffic`)": ("--ssl-key-file", "--ssl-cert-file"),
     "it is set by `engine.ctx`": ("-c", "--ctx-size"),
     "it is set by `engine.parallel`": ("-np", "--parallel"),
     "it is set by `engine.cache_type_k`": ("-ctk", "--cache-type-k"),
@@ -63,6 +63,7 @@ def node_rules(find: Find) -> Iterator[Found]:
     flags = find("engine.extra_flags") or ()
     yield from _flags(flags)
     yield from _cache(find, flags)
+    yield from _remote(find)
 
 
 def _context(find: Find) -> Iterator[Found]:
@@ -145,3 +146,26 @@ def _cache(find: Find, flags: tuple[str, ...]) -> Iterator[Found]:
             f"{kind} needs flash attention, which extra_flags turn off. Leave it at auto, or use "
             "f16",
         )
+
+
+def _remote(find: Find) -> Iterator[Found]:
+    """What a node needs that fetches its own model and engine."""
+    if (find("bundle.url") is None) != (find("bundle.sha256") is None):
+        yield "bundle.sha256", "bundle.url and bundle.sha256 go together. Give both, or neither"
+    if find("driver") != "gce":
+        return
+    if find("gce.project") is None:
+        yield "gce.project", "is missing: driver gce needs the project that pays"
+    model = find("engine.model")
+    if model is not None and "://" not in model:
+        yield (
+            "engine.model",
+            "a gce node fetches its model: give an https:// or gs:// address, and weights.sha256",
+        )
+    elif model is not None and find("weights.sha256") is None:
+        yield "weights.sha256", "is missing: a model that is fetched is checked against its sha256"
+    if find("engine.server") not in (None, "embedded"):
+        yield "engine.server", "a gce node brings its own: use bundle.url, or leave both out"
+    port = find("engine.port")
+    if port is not None and 0 < port < 1024:
+        yield "engine.port", f"{port} is privileged, and the engine is no root. Use 1024 or more"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yoyo.config.document import Mapping, Scalar, Tree, parse
 from yoyo.config.mistakes import UNSAFE, Origin, Report, nearest, printable, quoted
-from yoyo.config.schema import NODE_KEYS, SECTIONS, TOP_KEYS
+from yoyo.config.schema import LIST_KINDS, NODE_KEYS, SECTIONS, TOP_KEYS
 from yoyo.errors import ConfigInvalid, ConfigNotFound
 from yoyo.model.ids import InvalidLabel, NodeName
 
@@ -221,7 +221,7 @@ def from_sets(sets: Words[str], nodes: Words[str], report: Report) -> Raw:
 
 
 def _put(raw: Raw, path: str, kind: str, text: str, label: str, report: Report) -> None:
-    if kind != "flags":
+    if kind not in LIST_KINDS:
         raw[path] = Scalar(text, False, Origin(label))
         return
     if UNSAFE.search(text):  # the parser could not even encode what is not UTF-8

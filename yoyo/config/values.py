@@ -13,7 +13,9 @@ from yoyo.config.mistakes import UNSAFE, Report, nearest, quoted
 from yoyo.config.schema import (
     DECIMAL_PATTERN,
     LABEL_PATTERN,
+    LIST_KINDS,
     SECRET_PATTERN,
+    SOURCE_PATTERN,
     WORD_PATTERN,
     Key,
 )
@@ -28,6 +30,8 @@ _DURATION = re.compile(
 _LABEL = re.compile(LABEL_PATTERN.removesuffix("$") + r"\Z")
 _WORD = re.compile(WORD_PATTERN.removesuffix("$") + r"\Z")
 _SECRET = re.compile(SECRET_PATTERN.removesuffix("$") + r"\Z")
+
+_FORMS = {"label": _LABEL, "word": _WORD, "secret": _SECRET}
 
 _EXPECTED = {
     "text": "a text",
@@ -66,8 +70,8 @@ class Place(NamedTuple):
 def convert(key: Key, tree: Tree, place: Place, path: str, report: Report) -> Any:
     """The typed value, or None with the mistake reported."""
     try:
-        if key.kind == "flags":
-            return _flags(key, tree)
+        if key.kind in LIST_KINDS:
+            return _words(key, tree)
         if isinstance(tree, Mapping):
             raise Wrong(f"expected {_expected(key)}, found a mapping")
         if isinstance(tree, Sequence):
@@ -85,6 +89,10 @@ def convert(key: Key, tree: Tree, place: Place, path: str, report: Report) -> An
 def _expected(key: Key) -> str:
     if key.kind == "choice":
         return "one of " + ", ".join(key.choices)
+    if key.kind == "match":
+        return key.expected
+    if key.kind == "matches":
+        return f"a list, each {key.expected}"
     return _EXPECTED[key.kind]
 
 
@@ -107,18 +115,29 @@ def _scalar(key: Key, tree: Scalar, place: Place) -> Any:
         case "duration":
             return _bounded(key, _seconds(key, tree))
         case "choice":
-            if text not in key.choices:
-                near = nearest(text, key.choices)
-                hint = f". Did you mean {near}?" if near else ""
-                raise Wrong(f"expected {_expected(key)}, found {quoted(text)}{hint}")
-            return text
-        case "label" | "word" | "secret":
-            pattern = {"label": _LABEL, "word": _WORD, "secret": _SECRET}[key.kind]
-            if not pattern.match(text):
+            return _choice(key, text)
+        case "label" | "word" | "secret" | "match":
+            if not _fits(key, text):
                 raise _found(key, tree)
             return Secret(text) if key.kind == "secret" else text
         case _:
             return _text(key, tree, place)
+
+
+def _choice(key: Key, text: str) -> str:
+    if text not in key.choices:
+        near = nearest(text, key.choices)
+        hint = f". Did you mean {near}?" if near else ""
+        raise Wrong(f"expected {_expected(key)}, found {quoted(text)}{hint}")
+    return text
+
+
+def _fits(key: Key, text: str) -> bool:
+    known = _FORMS.get(key.kind)
+    if known is not None:
+        return known.match(text) is not None
+    # Compiled where an operator wrote a value, and not for every key at every start.
+    return re.fullmatch(key.pattern.removeprefix("^").removesuffix("$"), text) is not None
 
 
 def _text(key: Key, tree: Scalar, place: Place) -> Any:
@@ -128,11 +147,19 @@ def _text(key: Key, tree: Scalar, place: Place) -> Any:
     if not key.low <= len(text) <= key.high:
         raise Wrong(f"is {len(text)} characters long; {key.low} to {key.high} are allowed")
     if key.path == "engine.model":
+        if "://" in text:
+            return _address(text)
         return text if text == SMOKE_MODEL else str(place.resolve(text))
     if key.kind == "server":
         is_name = text == EMBEDDED_SERVER or "/" not in text
         return text if is_name else str(place.resolve(text))
     return place.resolve(text) if key.kind == "path" else text
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(SOURCE_PATTERN.strip("^$"), text):
+        raise Wrong(f"expected an https://, http:// or gs:// address, found {quoted(text)}")
+    return text
 
 
 def _bounded(key: Key, value: Any) -> Any:
@@ -152,15 +179,19 @@ def _seconds(key: Key, tree: Scalar) -> int:
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
-def _flags(key: Key, tree: Tree) -> tuple[str, ...]:
+def _words(key: Key, tree: Tree) -> tuple[str, ...]:
     if not isinstance(tree, Sequence):
         found = quoted(tree.text) if isinstance(tree, Scalar) else "a mapping"
-        raise Wrong(f"expected {_EXPECTED['flags']}, found {found}")
+        raise Wrong(f"expected {_expected(key)}, found {found}")
     words = []
     for item in tree.items:
         if not isinstance(item, Scalar) or not item.text or UNSAFE.search(item.text):
-            raise Wrong("every flag and every value is one word of the list, in quotes if need be")
+            raise Wrong("every entry is one word of the list, in quotes if need be")
+        if key.pattern and not _fits(key, item.text):
+            raise Wrong(f"expected {key.expected}, found {quoted(item.text)}")
         words.append(item.text)
     if len(words) > key.high:
         raise Wrong(f"has {len(words)} words; {key.high} are allowed")
+    if len(words) < key.low:
+        raise Wrong(f"is empty: expected {_expected(key)}")
     return tuple(words)

@@ -15,7 +15,7 @@ EMBEDDED_SERVER = "embedded"
 class EngineSettings(NamedTuple):
     """How the engine is started."""
 
-    model: str  # SMOKE_MODEL, or an absolute path to a GGUF file
+    model: str  # SMOKE_MODEL, an absolute path to a GGUF file, or its https:// or gs:// address
     server: str  # EMBEDDED_SERVER, or a llama-server: a name on PATH or a path
     ctx: int  # tokens, over all slots together
     parallel: int  # slots
@@ -49,15 +49,60 @@ class BudgetSettings(NamedTuple):
 
 
 class PriceSettings(NamedTuple):
-    """What an hour of the node costs in USD; None: unknown, and booked as unknown."""
+    """What the node costs in USD; None: unknown, and booked as unknown."""
 
     hourly_usd: Decimal | None
+    disk_gb_month_usd: Decimal | None = None  # a month of 730 h, as Google's price list has it
 
 
 class HardwareSettings(NamedTuple):
     """Facts about the machine that the roofline needs; None: unknown."""
 
     memory_bandwidth_gb_s: Decimal | None  # 1 GB = 1e9 bytes
+
+
+class WeightsSettings(NamedTuple):
+    """The model file of a remote node; its address is `engine.model`."""
+
+    sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+class BundleSettings(NamedTuple):
+    """A prebuilt engine; None: it is built on the node."""
+
+    url: str | None = None
+    sha256: str | None = None
+
+
+class BuildSettings(NamedTuple):
+    """The source that the engine is built from where there is no bundle."""
+
+    repository: str = "https://github.com/ggml-org/llama.cpp"
+    commit: str = "b6900"
+
+
+class GceSettings(NamedTuple):
+    """Google Compute Engine. Names, never URLs; zones in the order in which they are tried."""
+
+    project: str
+    zones: tuple[str, ...]
+    machine_type: str
+    image: str
+    disk_gb: int
+    disk_type: str
+    network: str
+    subnetwork: str | None
+    traffic: str  # tls, tunnel, vpc
+    controller: str  # `auto`, or an IPv4 address
+    address_service: str
+    ssh_from: str  # controller, iap
+    provisioning: str  # standard, spot, spot-then-standard
+    service_account: str | None
+    max_wait_s: int
+    relocate: bool
+    replace_firewall: bool
+    api_endpoint: str | None
 
 
 class NodeSettings(NamedTuple):
@@ -71,6 +116,10 @@ class NodeSettings(NamedTuple):
     budget: BudgetSettings
     prices: PriceSettings
     hardware: HardwareSettings
+    weights: WeightsSettings = WeightsSettings()
+    bundle: BundleSettings = BundleSettings()
+    build: BuildSettings = BuildSettings()
+    gce: GceSettings | None = None  # None: another driver
 
 
 class Settings(NamedTuple):
