@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from yoyo.config.templates import template_text
+from yoyo.drivers.jinja.templates import JinjaTemplates
+from yoyo.drivers.llamacpp.client import LlamaServerClient
+from yoyo.drivers.system.clock import SystemClock
 from yoyo.model.ids import ModuleId, NodeName
 from yoyo.model.settings import (
     BudgetSettings,
@@ -13,7 +17,9 @@ from yoyo.model.settings import (
     NodeSettings,
     PriceSettings,
 )
+from yoyo.ports.machines import Tools
 
+TOOLS = Tools(SystemClock(), LlamaServerClient(), JinjaTemplates(template_text))
 ENGINE = EngineSettings(
     model="smoke",
     server="embedded",

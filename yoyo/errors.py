@@ -128,6 +128,51 @@ class EngineUnavailable(YoyoError):
     summary = "the engine to run is not installed or not executable"
 
 
+class CloudDenied(YoyoError):
+    exit_code = 60
+    summary = "the cloud refused the credentials, or they may not do this"
+
+
+class CloudUnavailable(YoyoError):
+    exit_code = 61
+    summary = "the cloud's API gave no usable answer: what it did is unknown until it is asked"
+
+
+class NoCapacity(YoyoError):
+    exit_code = 62
+    summary = "no zone of the configuration has the machine to spare"
+
+
+class QuotaExceeded(YoyoError):
+    exit_code = 63
+    summary = "a quota of the project does not allow the machine"
+
+
+class CloudRefused(YoyoError):
+    exit_code = 64
+    summary = "the cloud refused a request as wrong"
+
+
+class FirewallDrift(YoyoError):
+    exit_code = 65
+    summary = "a firewall rule of yoyo's name has other content than the configuration asks for"
+
+
+class SshFailed(YoyoError):
+    exit_code = 66
+    summary = "no SSH connection to the node, or its host key is not the one it published"
+
+
+class NotSupported(YoyoError):
+    exit_code = 67
+    summary = "the node's driver cannot do this"
+
+
+class BootstrapFailed(YoyoError):
+    exit_code = 39
+    summary = "a step of the node's bootstrap failed (the error names it)"
+
+
 class LedgerCorrupt(YoyoError):
     exit_code = 40
     summary = "the ledger's chain or format is broken"

@@ -16,6 +16,7 @@ from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
+from yoyo.ports.machines import Tools
 
 if TYPE_CHECKING:
     from yoyo.ports.clock import Clock
@@ -50,7 +51,15 @@ def machines_for(node: NodeSettings, state_dir: Path) -> Machines:
             why=f"The module {error.name} is not installed.",
             fix=f"Run: pip install 'yoyo[{node.driver}]'",
         ) from error
-    return cast("Machines", driver(state_dir=state_dir, clock=SystemClock()))
+    tools = Tools(SystemClock(), LlamaServerClient(), _templates())
+    return cast("Machines", driver(state_dir=state_dir, tools=tools))
+
+
+def _templates() -> Templates:
+    from yoyo.config.templates import template_text
+    from yoyo.drivers.jinja.templates import JinjaTemplates
+
+    return JinjaTemplates(template_text)
 
 
 def ledger_for(path: Path) -> Ledger:
@@ -66,11 +75,9 @@ def kill_switch_for(settings: Settings) -> tuple[KillSwitch, Clock]:
 
 def unit_tools() -> tuple[Templates, FileWriter]:
     """What renders and writes the monitor's units."""
-    from yoyo.config.templates import template_text
     from yoyo.drivers.files.writer import AtomicFileWriter
-    from yoyo.drivers.jinja.templates import JinjaTemplates
 
-    return JinjaTemplates(template_text), AtomicFileWriter()
+    return _templates(), AtomicFileWriter()
 
 
 def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> Context:

@@ -14,10 +14,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sample_node import NODE
+from sample_node import NODE, TOOLS
 
 from yoyo.drivers.local.machines import LocalMachines
-from yoyo.drivers.system.clock import SystemClock
 from yoyo.model.machine import MachineState, Observation
 from yoyo.model.settings import NodeSettings
 from yoyo.ports.machines import Machines
@@ -52,7 +51,7 @@ class Rig:
 def local(tmp_path: Path) -> Iterator[Rig]:
     place = tmp_path / "state"
     try:
-        yield Rig(lambda: LocalMachines(state_dir=place, clock=SystemClock()), NODE, place)
+        yield Rig(lambda: LocalMachines(state_dir=place, tools=TOOLS), NODE, place)
     finally:
         kill_all_of(place)
 

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sample_node import ENGINE, GUARDS, NODE
+from sample_node import ENGINE, GUARDS, NODE, TOOLS
 
 import yoyo
 from yoyo.drivers.local.machines import LocalMachines
-from yoyo.drivers.system.clock import SystemClock
 from yoyo.model.ids import Secret
 from yoyo.model.machine import Endpoint, MachineState, Observation
 
@@ -38,7 +37,7 @@ class Local:
     @property
     def machines(self) -> LocalMachines:
         """A driver as a new command makes it."""
-        return LocalMachines(state_dir=self.state_dir, clock=SystemClock())
+        return LocalMachines(state_dir=self.state_dir, tools=TOOLS)
 
     def engine(self, **changes: Any) -> None:
         self.node = self.node._replace(engine=self.node.engine._replace(**changes))

@@ -86,7 +86,7 @@ def test_lists_and_switches_can_be_given_on_the_command_line(tmp_path: Path) -> 
 )
 def test_a_mistake_is_named(tmp_path: Path, key: str, value: str, said: str) -> None:
     found = mistakes(tmp_path, NODE, f"nodes.l4.{key}={value}")
-    assert f"nodes.l4.{key.split('.')[0]}" in found
+    assert f"nodes.l4.{key.split('.', maxsplit=1)[0]}" in found
     assert said in found
 
 

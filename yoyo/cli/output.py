@@ -5,9 +5,12 @@ import re
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from yoyo.errors import YoyoError
+
+if TYPE_CHECKING:
+    from yoyo.model.machine import BootStep
 
 # Everything a terminal could take for a command; newline and tab are wanted.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -114,15 +117,30 @@ class Output:
             self.note(f"  fix: {error.fix}")
 
 
+def step_text(step: "BootStep") -> str:
+    """`weights 40% 12 s`, or how it ended."""
+    if step.state == "running":
+        return f"{step.name} {step.percent}% {step.seconds} s"
+    return f"{step.name} {step.state} {step.seconds} s"
+
+
 class PlainProgress:
     """Phases as plain lines on stderr."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._states: dict[str, str] = {}
 
     def phase(self, name: str, detail: str = "") -> None:
         """One line for the phase that begins."""
         self._output.note(f"{name}: {detail}" if detail else name)
+
+    def steps(self, steps: "tuple[BootStep, ...]") -> None:
+        """One line for each step whose state has changed."""
+        for step in steps:
+            if self._states.get(step.name) != step.state:
+                self._states[step.name] = step.state
+                self._output.note(f"  {step_text(step)}")
 
     def __enter__(self) -> Self:
         return self

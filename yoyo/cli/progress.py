@@ -5,10 +5,12 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.text import Text
 
-from yoyo.cli.output import Output, clean
+from yoyo.cli.output import Output, clean, step_text
+from yoyo.model.machine import BootStep
 
 
 class LiveProgress:
@@ -19,6 +21,7 @@ class LiveProgress:
         self._status: Status | None = None
         self._phase = ""
         self._begun = 0.0
+        self._done: set[str] = set()
 
     def phase(self, name: str, detail: str = "") -> None:
         """Close the phase before and begin this one."""
@@ -27,6 +30,19 @@ class LiveProgress:
         text = Text.assemble((self._phase, "bold"), "  ", (clean(detail), "dim"))
         self._status = self._console.status(text)
         self._status.start()
+
+    def steps(self, steps: tuple[BootStep, ...]) -> None:
+        """Show the steps at work behind the phase; those that are done stay as lines."""
+        for step in steps:
+            if step.state != "running" and step.name not in self._done:
+                self._done.add(step.name)
+                mark = "[red]✗[/]" if step.state == "failed" else "[green]✓[/]"
+                self._console.print(f"  {mark} {escape(clean(step_text(step)))}")
+        at_work = [clean(step_text(step)) for step in steps if step.state == "running"]
+        if self._status is not None and at_work:
+            seconds = f"{time.monotonic() - self._begun:.0f} s"
+            text = (self._phase, "bold"), "  ", (f"{seconds}: {', '.join(at_work)}", "dim")
+            self._status.update(Text.assemble(*text))
 
     def _close(self, mark: str) -> None:
         if self._status is None:

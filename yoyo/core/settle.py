@@ -21,10 +21,14 @@ _PREEMPTED = {
     StopCause.DEAD_MAN: ("GUARD_DEAD_MAN", "guard:dead-man"),
     StopCause.UNREACHABLE: ("GUARD_UNREACHABLE", "guard:dead-man"),
     StopCause.ORDERED: ("STOPPED_OUTSIDE", ""),
+    StopCause.PREEMPTED: ("SPOT_PREEMPTED", ""),
+    StopCause.PLATFORM_CAP: ("GUARD_PLATFORM_CAP", "guard:platform-cap"),
 }
 _ERRORS = {
     StopCause.ENGINE_EXITED: "ENGINE_EXITED",
     StopCause.SUPERVISOR_LOST: "SUPERVISOR_LOST",
+    StopCause.HOST_ERROR: "HOST_ERROR",
+    StopCause.POWERED_OFF: "POWERED_OFF_INSIDE",
     StopCause.UNKNOWN: "STOPPED_OUTSIDE",
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from yoyo.model.engine import Health
 from yoyo.model.ids import Secret
 
 
@@ -29,14 +31,19 @@ class StopCause(StrEnum):
     UNREACHABLE = "unreachable"  # the node's own fault rule: engine gone silent, nobody in charge
     ENGINE_EXITED = "engine-exited"
     SUPERVISOR_LOST = "supervisor-lost"  # nothing recorded the stop; its time is the last heartbeat
+    PREEMPTED = "preempted"  # the platform took spot capacity back
+    PLATFORM_CAP = "platform-cap"  # the platform's own time limit
+    HOST_ERROR = "host-error"  # the platform's hardware failed
+    POWERED_OFF = "powered-off"  # from inside the machine, by no guard of ours
     UNKNOWN = "unknown"
 
 
 class Endpoint(NamedTuple):
-    """A base URL and a key at which an engine answers."""
+    """A base URL and a key at which an engine answers, and what proves that it is that engine."""
 
     url: str
     key: Secret
+    pin: str = ""  # lowercase hex sha256 of the server certificate's DER; "" with http://
 
 
 class GuardStatus(NamedTuple):
@@ -46,6 +53,16 @@ class GuardStatus(NamedTuple):
     armed: bool
     fires_at: datetime | None
     detail: str = ""
+
+
+class BootStep(NamedTuple):
+    """One step of a machine's bootstrap, as the machine itself reports it: hearsay, not fact."""
+
+    name: str
+    state: str  # running, done, skipped, failed
+    percent: int
+    seconds: int  # since the step began
+    message: str = ""
 
 
 class Observation(NamedTuple):
@@ -60,6 +77,9 @@ class Observation(NamedTuple):
     guards: tuple[GuardStatus, ...] = ()
     detail: str = ""  # one line for people
     log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
+    steps: tuple[BootStep, ...] = ()  # of a bootstrap under way
+    failed: str = ""  # why a start cannot succeed any more, though the machine runs
+    health: Health | None = None  # the engine's answer, where the driver had to ask it anyway
 
     @property
     def alive(self) -> bool:
@@ -90,6 +110,8 @@ class Resource(NamedTuple):
     kind: str
     name: str
     detail: str
+    labels: tuple[tuple[str, str], ...] = ()
+    hourly_usd: Decimal | None = None  # None: free, or unknown
 
 
 class MachinePlan(NamedTuple):
@@ -97,3 +119,6 @@ class MachinePlan(NamedTuple):
 
     resources: tuple[Resource, ...]
     model: ModelFacts | None
+    calls: tuple[str, ...] = ()  # the platform's API calls that change something, in order
+    phases: tuple[tuple[str, int], ...] = ()  # (phase, seconds it is expected to take)
+    notes: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from yoyo.model.engine import Completion
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState
 from yoyo.ops.context import Context
+from yoyo.ops.lease import renew_if_due
 
 # The command gives up this long before its job's lease ends, so that never two write the outcome.
 _LEASE_MARGIN_S = 60
@@ -42,7 +43,7 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
             why=f"The machine is {seen.state}.",
             fix=f"Start it with `yoyo up --node {ctx.node.name}`.",
         )
-    ctx.machines.renew_lease(ctx.node)
+    renew_if_due(ctx, seen)
     start = Entry(
         EventType.JOB_START,
         ctx.node.module_id,

@@ -11,7 +11,6 @@ from yoyo.model.machine import MachineState, Observation
 from yoyo.ops.context import Context
 
 GONE = (MachineState.STOPPED, MachineState.ABSENT)
-_STOP_SLACK_S = 10.0  # what a platform may take beyond the engine's own grace
 
 
 def is_healthy(ctx: Context, seen: Observation) -> bool:
@@ -19,7 +18,7 @@ def is_healthy(ctx: Context, seen: Observation) -> bool:
     return (
         seen.state is MachineState.RUNNING
         and seen.endpoint is not None
-        and ctx.engine.health(seen.endpoint) is Health.OK
+        and (seen.health or ctx.engine.health(seen.endpoint)) is Health.OK
     )
 
 
@@ -91,7 +90,7 @@ def stop_and_wait(ctx: Context) -> Observation:
         StopFailed: it still runs after its grace, or the platform gives no answer.
     """
     ctx.machines.stop(ctx.node)
-    deadline = ctx.clock.monotonic() + ctx.node.guards.stop_grace_s + _STOP_SLACK_S
+    deadline = ctx.clock.monotonic() + ctx.machines.stop_bound_s(ctx.node)
     delay = 0.005
     while True:
         seen = ctx.machines.observe(ctx.node)
@@ -138,7 +137,9 @@ def boot_failed(ctx: Context, seen: Observation) -> YoyoError:
     """The error for a machine that stopped before its engine was healthy."""
     return BootFailed(
         f"Node {ctx.node.name} died while starting.",
-        why=seen.detail or (f"It stopped: {seen.stop_cause}." if seen.stop_cause else ""),
+        why=seen.failed
+        or seen.detail
+        or (f"It stopped: {seen.stop_cause}." if seen.stop_cause else ""),
         fix=f"Read the lines above, or all of them with `yoyo logs --node {ctx.node.name}`; "
         "then correct the engine settings and run `yoyo up` again.",
         details=seen.log_tail,

@@ -11,6 +11,7 @@ from yoyo.model.engine import Health, Slots
 from yoyo.model.machine import GuardStatus, MachineState, Observation
 from yoyo.model.status import CostStatus, NodeStatus
 from yoyo.ops.context import Context
+from yoyo.ops.lease import renew_if_due
 from yoyo.ops.settle import settle_if_free
 
 
@@ -29,6 +30,8 @@ def status(ctx: Context) -> NodeStatus:
         book, notes = settle_if_free(ctx, seen, healthy=healthy)
     except (LedgerWriteFailed, LedgerCorrupt, StateUnwritable) as error:
         book, notes = ctx.book(), [f"NOT BOOKED: {error.what} {error.why}"]
+    if healthy and ((slots is not None and slots.busy) or book.jobs_of(ctx.node.name)):
+        renew_if_due(ctx, seen)
     life = book.last(ctx.node.name)
     state, since = node_state(life, seen, healthy=healthy)
     if book.bad_rows:
@@ -58,7 +61,7 @@ def status(ctx: Context) -> NodeStatus:
 def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None]:
     if seen.state is not MachineState.RUNNING or seen.endpoint is None:
         return False, "", None
-    if ctx.engine.health(seen.endpoint) is not Health.OK:
+    if (seen.health or ctx.engine.health(seen.endpoint)) is not Health.OK:
         return False, "", None
     return True, ctx.engine.model_name(seen.endpoint), ctx.engine.load(seen.endpoint).slots
 

@@ -9,12 +9,15 @@ from yoyo.core.lives import Book, Life
 from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
 from yoyo.core.settle import boot_complete
 from yoyo.errors import (
+    BootstrapFailed,
     BootTimeout,
     Frozen,
     GuardNotArmed,
     Interrupted,
+    NoCapacity,
     NodeNotReady,
     OverBudget,
+    QuotaExceeded,
 )
 from yoyo.model.engine import Health
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
@@ -31,6 +34,7 @@ from yoyo.ops.settle import (
     settle,
     stop_and_wait,
 )
+from yoyo.ports.machines import NeedsHandover
 
 # A second `up` waits for the first one; a little longer than the first may take.
 _LOCK_SLACK_S = 30
@@ -196,6 +200,8 @@ def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation
         )
     refuse_frozen(ctx)
     ctx.ledger.append(boot_complete(life, ctx.operator))
+    if isinstance(ctx.machines, NeedsHandover):
+        ctx.machines.settled_in(ctx.node)
     return seen
 
 
@@ -207,12 +213,23 @@ def _wait_healthy(ctx: Context) -> Observation:
         seen = ctx.machines.observe(ctx.node)
         if seen.state in GONE:
             raise boot_failed(ctx, seen)
+        if seen.failed:
+            raise BootstrapFailed(
+                f"Node {ctx.node.name} could not set itself up; it is being stopped.",
+                why=seen.failed,
+                fix=f"Follow what the step says; `yoyo logs --boot --node {ctx.node.name}` has "
+                "the whole log while the node is there.",
+                details=seen.log_tail,
+            )
+        if isinstance(ctx.machines, NeedsHandover) and seen.endpoint is None:
+            ctx.machines.hand_over(ctx.node)
+        ctx.progress.steps(seen.steps)
         step = "loading" if seen.state is MachineState.RUNNING else "provisioning"
         if step != phase:
             phase = step
             ctx.progress.phase(step, "engine and model" if step == "loading" else "machine")
         if seen.endpoint is not None:
-            health = ctx.engine.health(seen.endpoint, timeout=1.0)
+            health = seen.health or ctx.engine.health(seen.endpoint, timeout=1.0)
             if health is Health.OK:
                 return seen
         if ctx.clock.monotonic() > deadline:
@@ -233,6 +250,9 @@ def _undo(ctx: Context, life: Life, error: BaseException) -> BaseException:
         BootTimeout: (CompletionStatus.TIMEOUT, "BOOT_TIMEOUT"),
         Frozen: (CompletionStatus.ERROR, "FROZEN"),
         GuardNotArmed: (CompletionStatus.ERROR, "GUARD_NOT_ARMED"),
+        BootstrapFailed: (CompletionStatus.ERROR, "BOOTSTRAP_FAILED"),
+        NoCapacity: (CompletionStatus.ERROR, "NO_CAPACITY"),
+        QuotaExceeded: (CompletionStatus.ERROR, "QUOTA_EXCEEDED"),
         KeyboardInterrupt: (CompletionStatus.ERROR, "INTERRUPTED"),
     }.get(type(error))
     ctx.progress.phase("undoing", "stopping what was started")

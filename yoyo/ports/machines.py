@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from yoyo.model.machine import MachinePlan, Observation
 from yoyo.model.settings import NodeSettings
+from yoyo.ports.clock import Clock
+from yoyo.ports.engine import Engine
+from yoyo.ports.templates import Templates
+
+
+class Tools(NamedTuple):
+    """What the composition root lends to every machine driver."""
+
+    clock: Clock
+    engine: Engine
+    templates: Templates
 
 
 class Machines(Protocol):
@@ -16,7 +27,7 @@ class Machines(Protocol):
     find out is `MachineState.UNKNOWN`, never an exception and never a guess.
 
     A driver class is named by an entry point in the group `yoyo.machines` and is called
-    as `Driver(state_dir=Path, clock=Clock)`; it keeps what it must under that directory.
+    as `Driver(state_dir=Path, tools=Tools)`; it keeps what it must under that directory.
     """
 
     def plan(self, node: NodeSettings) -> MachinePlan:
@@ -55,6 +66,10 @@ class Machines(Protocol):
         """
         ...
 
+    def stop_bound_s(self, node: NodeSettings) -> float:
+        """Seconds after which a stop that was asked for must have happened. Pure."""
+        ...
+
     def delete(self, node: NodeSettings) -> None:
         """Remove a stopped machine and all that was made for it. Absent: returns silently.
 
@@ -65,6 +80,26 @@ class Machines(Protocol):
 
     def renew_lease(self, node: NodeSettings) -> None:
         """Push the dead-man's deadline to `guards.lease_s` from now. No machine: silent."""
+        ...
+
+
+@runtime_checkable
+class NeedsHandover(Protocol):
+    """Optional: a starting machine waits for something that only the controller can give it."""
+
+    def hand_over(self, node: NodeSettings) -> None:
+        """Give a starting machine what it waits for, if it does; called between two looks.
+
+        Idempotent. Never raises for a machine that is not there or not ready for it.
+        """
+        ...
+
+    def settled_in(self, node: NodeSettings) -> None:
+        """The machine is healthy: remove what was kept in case it would not become so.
+
+        Raises:
+            CloudDenied, CloudUnavailable: it stays, and costs money; `yoyo sweep` finds it.
+        """
         ...
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from yoyo.model.machine import BootStep
+
 
 class Progress(Protocol):
     """Phases of a long command, for people; machines read the result."""
 
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins; the one before is done."""
+        ...
+
+    def steps(self, steps: tuple[BootStep, ...]) -> None:
+        """How far the steps are that run side by side within the phase. () says nothing."""
         ...

@@ -12,7 +12,12 @@ class JinjaTemplates:
         self._source = source
 
     def render(self, name: str, **values: object) -> str:
-        """Fill in a template; an undefined value raises jinja2.UndefinedError."""
+        """Fill in a template; an undefined value raises jinja2.UndefinedError.
+
+        A template may include others, and quotes a value for a shell with the filter `sh`.
+        """
+        import shlex
+
         import jinja2
 
         # Autoescape is for HTML: a unit or a crontab must hold the very bytes that were quoted.
@@ -22,5 +27,7 @@ class JinjaTemplates:
             keep_trailing_newline=True,
             trim_blocks=True,
             lstrip_blocks=True,
+            loader=jinja2.FunctionLoader(self._source),
         )
+        environment.filters["sh"] = lambda value: shlex.quote(str(value))
         return environment.from_string(self._source(name)).render(values)

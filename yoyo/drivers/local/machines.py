@@ -34,9 +34,10 @@ from yoyo.model.machine import (
 from yoyo.model.settings import SMOKE_MODEL, NodeSettings
 
 if TYPE_CHECKING:
-    from yoyo.ports.clock import Clock
+    from yoyo.ports.machines import Tools
 
 _TAIL_LINES = 15
+_STOP_SLACK_S = 10.0  # what a supervisor may take beyond the engine's own grace
 _LOOKS, _BIRTH_LOOKS, _BIRTH_LOOK_S = 3, 200, 0.01  # a supervisor is born within some 20 ms
 # Variables the engine may need. A list of what is let in: the rest may hold secrets, and
 # LLAMA_ARG_* would change flags behind the configuration's back.
@@ -47,7 +48,7 @@ _ENVIRONMENT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "GGML_", "OMP_", "HIP_", "RO
 class LocalMachines:
     """Implements Machines, HasLogs and HasPrerequisites."""
 
-    def __init__(self, *, state_dir: Path, clock: Clock) -> None:
+    def __init__(self, *, state_dir: Path, tools: Tools) -> None:
         if sys.platform != "linux":
             raise DriverUnavailable(
                 "The local driver needs Linux.",
@@ -55,7 +56,7 @@ class LocalMachines:
                 fix="Run it on a Linux machine.",
             )
         self._state_dir = state_dir
-        self._clock = clock
+        self._clock = tools.clock
 
     def plan(self, node: NodeSettings) -> MachinePlan:
         """See the port."""
@@ -126,6 +127,10 @@ class LocalMachines:
         signalled = supervisor is not None and send_signal(supervisor, signal.SIGTERM)
         if unwritten is not None and not signalled:
             raise _unwritable(directory, unwritten) from unwritten
+
+    def stop_bound_s(self, node: NodeSettings) -> float:
+        """See the port."""
+        return node.guards.stop_grace_s + _STOP_SLACK_S
 
     def delete(self, node: NodeSettings) -> None:
         """See the port."""

@@ -1,0 +1,133 @@
+"""What may reach the node: two firewall rules, each open to one place."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+
+from yoyo.drivers.gce import bodies
+from yoyo.drivers.gce.cloud import Cloud, Document
+from yoyo.drivers.gce.faults import CloudFault, for_operator
+from yoyo.drivers.gce.names import NODE, firewall_names, gce_of
+from yoyo.errors import CloudUnavailable, FirewallDrift
+from yoyo.model.settings import NodeSettings
+
+_OPERATION_S = 120.0
+_ANSWER_BYTES = 64
+
+
+def controller_address(node: NodeSettings) -> str:
+    """The IPv4 address that this controller is seen from: given, or found.
+
+    Raises:
+        CloudUnavailable: it is to be found, and the service gave no address.
+    """
+    gce = gce_of(node)
+    if gce.controller != "auto":
+        return gce.controller
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(gce.address_service, timeout=10) as answer:  # noqa: S310 - http(s) by schema
+            text = answer.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
+        return str(ipaddress.IPv4Address(text))
+    except (OSError, ValueError) as error:
+        raise CloudUnavailable(
+            "This controller's own address could not be found.",
+            why=f"{gce.address_service}: {error}"[:300],
+            fix="Set gce.controller to the IPv4 address that your network is seen from.",
+        ) from None
+
+
+def ensure_rules(cloud: Cloud, node: NodeSettings) -> None:
+    """Make the rules that are missing.
+
+    Raises:
+        FirewallDrift: one of that name has other content, and `gce.replace_firewall` is no.
+        CloudFault.
+    """
+    for wanted, found in _compared(cloud, node):
+        if found is None:
+            _insert(cloud, wanted)
+        elif lines := bodies.firewall_drift(wanted, found):
+            if not gce_of(node).replace_firewall:
+                raise _drift(wanted, lines)
+            _replace(cloud, wanted)
+
+
+def drift(cloud: Cloud, node: NodeSettings) -> list[str]:
+    """How the rules that are there differ from what is wanted, one line each.
+
+    Raises:
+        CloudFault, CloudUnavailable.
+    """
+    return [
+        f"{wanted['name']}: {line}"
+        for wanted, found in _compared(cloud, node)
+        if found is not None
+        for line in bodies.firewall_drift(wanted, found)
+    ]
+
+
+def remove_rules(cloud: Cloud, node: NodeSettings) -> None:
+    """Remove the rules if no node of yoyo's is left in the project that they could serve.
+
+    Raises:
+        CloudFault.
+    """
+    if cloud.every("Instances", "aggregated_list", filter=f"labels.{NODE}:*"):
+        return
+    for name in firewall_names(node):
+        if cloud.find("Firewalls", "get", firewall=name) is not None:
+            remove_rule(cloud, name)
+
+
+def remove_rule(cloud: Cloud, name: str) -> None:
+    """Remove one rule; one that is gone is fine."""
+    try:
+        operation = cloud.change("Firewalls", "delete", firewall=name, request_id=_new_id())
+        cloud.wait(operation, _OPERATION_S)
+    except CloudFault as fault:
+        if fault.status != 404:
+            raise
+
+
+def _compared(cloud: Cloud, node: NodeSettings) -> list[tuple[Document, Document | None]]:
+    wanted = bodies.firewalls(node, controller_address(node))
+    return [(rule, cloud.find("Firewalls", "get", firewall=rule["name"])) for rule in wanted]
+
+
+def _insert(cloud: Cloud, rule: Document) -> None:
+    try:
+        operation = cloud.change(
+            "Firewalls", "insert", firewall_resource=rule, request_id=_new_id()
+        )
+        cloud.wait(operation, _OPERATION_S)
+    except CloudFault as fault:
+        if fault.status != 409:  # another controller was faster; it is compared next time
+            raise for_operator(fault, f"The firewall rule {rule['name']} was not made.") from fault
+
+
+def _replace(cloud: Cloud, rule: Document) -> None:
+    # Whole, not patched: what the old rule had besides must not stay open.
+    operation = cloud.change(
+        "Firewalls",
+        "update",
+        firewall=rule["name"],
+        firewall_resource=rule,
+        request_id=_new_id(),
+    )
+    cloud.wait(operation, _OPERATION_S)
+
+
+def _drift(wanted: Document, lines: list[str]) -> FirewallDrift:
+    return FirewallDrift(
+        f"The firewall rule {wanted['name']} is not what the configuration asks for.",
+        why="; ".join(lines)[:600],
+        fix="If the rule is yoyo's and only your address has changed, `yoyo up "
+        "--replace-firewall` replaces it; if not, ask who changed it.",
+    )
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

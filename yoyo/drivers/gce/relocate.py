@@ -1,0 +1,101 @@
+"""Moving a stopped node whose zone is full, by way of a snapshot of its disk.
+
+The old instance and its disk stay until the new node is healthy. Both have one name, in two
+zones; the one that runs is the node.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from yoyo.drivers.gce.bodies import is_ours
+from yoyo.drivers.gce.cloud import Cloud, Document, last_part
+from yoyo.drivers.gce.create import OPERATION_S, Creator, Start
+from yoyo.drivers.gce.faults import CloudFault
+from yoyo.drivers.gce.look import every_instance, find_instance, zone_of
+from yoyo.drivers.gce.names import gce_of, instance_name, labels_of
+from yoyo.errors import NoCapacity
+from yoyo.model.settings import NodeSettings
+
+_SNAPSHOT_S = 1800.0  # 100 GB take some minutes
+
+
+def snapshot_name(node: NodeSettings) -> str:
+    """The snapshot that a move goes through."""
+    return f"{instance_name(node)}-move"
+
+
+def relocate(cloud: Cloud, creator: Creator, start: Start, old: Document) -> None:
+    """Make the node anew in another zone, from the data of its old disk.
+
+    Raises:
+        NoCapacity: no other zone has the machine to spare, or there is no other.
+        CloudFault.
+    """
+    node = start.node
+    zones = tuple(zone for zone in gce_of(node).zones if zone != zone_of(old))
+    if not zones:
+        raise NoCapacity(
+            f"Node {node.name} cannot move.",
+            why=f"gce.zones names no zone but {zone_of(old)}.",
+            fix="Add zones to gce.zones.",
+        )
+    _snapshot(cloud, start, old)
+    creator.insert(start, snapshot_name(node), zones)
+
+
+def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
+    node, name = start.node, snapshot_name(start.node)
+    remove_snapshot(cloud, name)  # of a move that was cut short: the disk may have changed since
+    disk = next(each for each in old["disks"] if each.get("boot"))
+    operation = cloud.change(
+        "Disks",
+        "create_snapshot",
+        zone=zone_of(old),
+        disk=last_part(disk["source"]),
+        snapshot_resource={"name": name, "labels": labels_of(node, start.request_id)},
+        request_id=str(uuid.uuid5(uuid.UUID(start.request_id), name)),
+    )
+    cloud.wait(operation, _SNAPSHOT_S)
+
+
+def remove_snapshot(cloud: Cloud, name: str) -> None:
+    """Remove a snapshot; one that is gone is fine."""
+    try:
+        operation = cloud.change("Snapshots", "delete", snapshot=name, request_id=str(uuid.uuid4()))
+        cloud.wait(operation, OPERATION_S)
+    except CloudFault as fault:
+        if fault.status != 404:
+            raise
+
+
+def drop_old_places(cloud: Cloud, node: NodeSettings) -> None:
+    """The node is healthy where it is: remove what it left behind elsewhere.
+
+    Raises:
+        CloudFault.
+    """
+    every = every_instance(cloud, node)
+    if len(every) < 2:
+        return
+    here = find_instance(cloud, node)
+    for each in every:
+        if here is not None and zone_of(each) != zone_of(here) and is_ours(each, node):
+            remove_instance(cloud, each)
+    remove_snapshot(cloud, snapshot_name(node))
+
+
+def remove_instance(cloud: Cloud, instance: Document) -> None:
+    """Remove an instance with the disks that were made with it; one that is gone is fine."""
+    try:
+        operation = cloud.change(
+            "Instances",
+            "delete",
+            zone=zone_of(instance),
+            instance=instance["name"],
+            request_id=str(uuid.uuid4()),
+        )
+        cloud.wait(operation, OPERATION_S)
+    except CloudFault as fault:
+        if fault.status != 404:
+            raise

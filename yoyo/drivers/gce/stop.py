@@ -1,0 +1,123 @@
+"""Stopping an instance, and removing it with all that was made for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+
+from yoyo.drivers.gce.cloud import Cloud, Document, last_part
+from yoyo.drivers.gce.faults import CloudFault
+from yoyo.drivers.gce.look import every_instance, find_instance, request_of, zone_of
+from yoyo.drivers.gce.memory import Memory
+from yoyo.drivers.gce.names import NODE
+from yoyo.drivers.gce.network import remove_rules
+from yoyo.drivers.gce.relocate import remove_instance, remove_snapshot
+from yoyo.errors import ForeignNode
+from yoyo.model.settings import NodeSettings
+from yoyo.ports.clock import Clock
+
+_OPERATION_S = 300.0
+_DOWN = ("TERMINATED", "STOPPED", "SUSPENDED")
+_ON_ITS_WAY_DOWN = ("STOPPING", "PENDING_STOP", "SUSPENDING", "DEPROVISIONING")
+_TRIES = 5
+_NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY", "resourceInUseByAnotherResource")
+
+
+def request_stop(
+    cloud: Cloud, node: NodeSettings, memory: Memory, clock: Clock, patience_s: float
+) -> None:
+    """Ask for a stop; returns when it is accepted. No machine: a start that looks for one ends.
+
+    Raises:
+        ForeignNode: the machine of that name is not ours.
+        CloudFault.
+    """
+    deadline = clock.monotonic() + patience_s
+    request = str(uuid.uuid4())
+    failures = 0
+    while True:
+        instance = find_instance(cloud, node)
+        if instance is None:
+            memory.cut_off("*")
+            return
+        if instance.get("status") in (*_DOWN, *_ON_ITS_WAY_DOWN):
+            return
+        if not request_of(instance, node):
+            raise ForeignNode(
+                f"A machine named {instance['name']} is in {zone_of(instance)}.",
+                why="It does not carry yoyo's labels.",
+                fix="Yoyo does not touch what it did not make: give the node another name.",
+            )
+        try:
+            cloud.change(
+                "Instances",
+                "stop",
+                zone=zone_of(instance),
+                instance=instance["name"],
+                request_id=request,
+            )
+            return
+        except CloudFault as fault:
+            failures += 1
+            # One that is still being made cannot be stopped yet.
+            passing = fault.unknown or fault.status in (404, 429) or _not_ready(fault)
+            late = clock.monotonic() > deadline
+            if not passing or late or (failures >= _TRIES and not _not_ready(fault)):
+                raise
+        clock.sleep(min(0.25 * 2**failures, 4.0))
+
+
+def _not_ready(fault: CloudFault) -> bool:
+    return fault.code in _NOT_READY
+
+
+def remove(cloud: Cloud, node: NodeSettings) -> str:
+    """Remove the node's instances and what carries its label; the status of one that runs.
+
+    Raises:
+        CloudFault: something is left; calling it again goes on.
+    """
+    own = [each for each in every_instance(cloud, node) if request_of(each, node)]
+    for instance in own:
+        if instance.get("status") not in _DOWN:
+            return str(instance.get("status"))
+    for instance in own:
+        remove_instance(cloud, instance)
+    label = f"labels.{NODE}={node.name}"
+    for disk in cloud.every("Disks", "aggregated_list", filter=label):
+        _gone(cloud, partial(_delete_disk, cloud, disk))
+    for snapshot in cloud.every("Snapshots", "list", filter=label):
+        remove_snapshot(cloud, snapshot["name"])
+    for address in cloud.every("Addresses", "aggregated_list", filter=label):
+        _gone(cloud, partial(_delete_address, cloud, address))
+    remove_rules(cloud, node)
+    return ""
+
+
+def _gone(cloud: Cloud, send: Callable[[], Document]) -> None:
+    try:
+        cloud.wait(send(), _OPERATION_S)
+    except CloudFault as fault:
+        if fault.status != 404:
+            raise
+
+
+def _delete_disk(cloud: Cloud, disk: Document) -> Document:
+    return cloud.change(
+        "Disks",
+        "delete",
+        zone=last_part(disk["zone"]),
+        disk=disk["name"],
+        request_id=str(uuid.uuid4()),
+    )
+
+
+def _delete_address(cloud: Cloud, address: Document) -> Document:
+    return cloud.change(
+        "Addresses",
+        "delete",
+        region=last_part(address["region"]),
+        address=address["name"],
+        request_id=str(uuid.uuid4()),
+    )
