@@ -122,3 +122,15 @@ class MachinePlan(NamedTuple):
     calls: tuple[str, ...] = ()  # the platform's API calls that change something, in order
     phases: tuple[tuple[str, int], ...] = ()  # (phase, seconds it is expected to take)
     notes: tuple[str, ...] = ()
+
+
+class Leftover(NamedTuple):
+    """Something that yoyo made on a platform and that belongs to no live node."""
+
+    kind: str  # instance, disk, snapshot, address, firewall, image
+    name: str
+    place: str  # zone or region; "global"
+    request_id: str  # of the life it was made for; "" when it does not say
+    why: str
+    monthly_usd: Decimal | None  # None: unknown
+    safe: bool  # False: it runs, or it may be somebody's data: not removed without being named

@@ -80,6 +80,12 @@ class Cloud:
         """
         return self._call(service, f"{method}_unary", fields)
 
+    def warm_up(self, services: tuple[str, ...]) -> None:
+        """Make the clients of these services now, so that threads may share them."""
+        with wrapped():
+            for service in services:
+                self._client(service)
+
     def permissions(self, wanted: tuple[str, ...]) -> frozenset[str]:
         """Which of these the credentials have on the project (Resource Manager, not Compute).
 
@@ -153,11 +159,27 @@ class Cloud:
 
             if self._credentials is None:
                 scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-                self._credentials, _ = default(scopes=scopes)
+                found, _ = default(scopes=scopes)
+                self._credentials = _token_only(found) if self._endpoint else found
             options = ClientOptions(api_endpoint=self._endpoint) if self._endpoint else None
             made = getattr(compute_v1, f"{service}Client")
             self._clients[service] = made(credentials=self._credentials, client_options=options)
         return self._clients[service]
+
+
+def _token_only(found: Any) -> Any:
+    """Credentials that fetch a token and do nothing else.
+
+    Google's own also look up, in the background and at Google's address, where an account may
+    be used from. Whoever sets another endpoint wants nothing to be asked but that.
+    """
+    from google.oauth2.credentials import Credentials
+
+    def fetch(request: Any, scopes: Any) -> tuple[str, Any]:  # noqa: ARG001 - google-auth's form
+        found.refresh(request)
+        return found.token, found.expiry
+
+    return Credentials(token=None, refresh_handler=fetch)  # type: ignore[no-untyped-call]
 
 
 def _request(service: str, method: str, fields: Document) -> Any:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoyo.drivers.gce.bodies import platform_cap_s
-from yoyo.drivers.gce.memory import Memory
 from yoyo.drivers.gce.names import SSH_USER, gce_of
+from yoyo.drivers.gce.remote import GceRemote
 from yoyo.errors import NoCapacity, NodeBusy, YoyoError
 from yoyo.model.engine import Health
 from yoyo.model.ids import Secret
-from yoyo.model.machine import MachinePlan, MachineState, Observation
+from yoyo.model.machine import Endpoint, MachinePlan, MachineState, Observation
 from yoyo.model.settings import NodeSettings
 
 if TYPE_CHECKING:
-    from yoyo.drivers.gce.cloud import Cloud
     from yoyo.drivers.gce.create import Start
-    from yoyo.ports.machines import Tools
 
 # A guest has 90 s for its shutdown, and Google some more for its own part
 # (cloud.google.com/compute/docs/instances/deleting-instance#delete_timeout).
@@ -27,13 +23,8 @@ _STOP_ACCEPTED_S = 90.0
 _NODE_ANSWERS_S = 2.0
 
 
-class GceMachines:
-    """Implements Machines, NeedsHandover and HasPrerequisites."""
-
-    def __init__(self, *, state_dir: Path, tools: Tools) -> None:
-        self._state_dir = state_dir
-        self._tools = tools
-        self._clouds: dict[tuple[str, str | None], Cloud] = {}
+class GceMachines(GceRemote):
+    """Implements Machines, NeedsHandover and HasPrerequisites; and, inherited, the rest."""
 
     def plan(self, node: NodeSettings) -> MachinePlan:
         """See the port."""
@@ -60,13 +51,10 @@ class GceMachines:
             NoCapacity, QuotaExceeded, CloudDenied, CloudRefused, CloudUnavailable,
             FirewallDrift, ForeignNode, BootFailed, StateUnwritable.
         """
-        from yoyo.drivers.gce.faults import CloudFault, for_operator
-
         self._memory(node).clear_cut_off()
-        try:
+        what = f"Node {node.name} could not be started."
+        with self._memory(node).starting(), self._faults_say(what):
             self._create(node, request_id)
-        except CloudFault as fault:
-            raise for_operator(fault, f"Node {node.name} could not be started.") from fault
 
     def _create(self, node: NodeSettings, request_id: str) -> None:
         from yoyo.core.failover import is_stockout
@@ -145,16 +133,11 @@ class GceMachines:
 
     def settled_in(self, node: NodeSettings) -> None:
         """See the port: a node that moved leaves its old place now."""
-        from yoyo.drivers.gce.faults import CloudFault, for_operator
         from yoyo.drivers.gce.relocate import drop_old_places
 
-        if not gce_of(node).relocate:
-            return
-        try:
-            drop_old_places(self._cloud(node), node)
-        except CloudFault as fault:
-            what = f"What {node.name} left in its old zone was not removed."
-            raise for_operator(fault, what) from fault
+        if gce_of(node).relocate:
+            with self._faults_say(f"What {node.name} left in its old zone was not removed."):
+                drop_old_places(self._cloud(node), node)
 
     def observe(self, node: NodeSettings) -> Observation:
         """See the port. The node itself is asked first, and Google only if it does not answer."""
@@ -164,38 +147,37 @@ class GceMachines:
         seen, key = memory.seen(), memory.bearer()
         if seen is not None and key is not None:
             known = from_memory(seen, key)
+            if seen.url.startswith("ssh:"):
+                known = known._replace(endpoint=self._through_tunnel(node, Endpoint(seen.url, key)))
             if known.endpoint is not None:
                 health = self._tools.engine.health(known.endpoint, timeout=_NODE_ANSWERS_S)
                 if health in (Health.OK, Health.LOADING):
                     return known._replace(health=health)
         try:
-            return observe(self._cloud(node), node, memory, self._now())
+            found = observe(self._cloud(node), node, memory, self._now())
         except YoyoError as error:
             # No credentials, no library: whoever looks is told, and nothing is taken for absent.
             detail = f"{error.what} {error.why} {error.fix}"
             return Observation(MachineState.UNKNOWN, detail=detail)
+        if found.endpoint is None or not found.endpoint.url.startswith("ssh:"):
+            return found
+        return found._replace(endpoint=self._through_tunnel(node, found.endpoint))
 
     def stop(self, node: NodeSettings) -> None:
         """See the port."""
-        from yoyo.drivers.gce.faults import CloudFault, for_operator
         from yoyo.drivers.gce.stop import request_stop
 
         memory = self._memory(node)
-        try:
+        with self._faults_say(f"Node {node.name} could not be stopped."):
             request_stop(self._cloud(node), node, memory, self._tools.clock, _STOP_ACCEPTED_S)
-        except CloudFault as fault:
-            raise for_operator(fault, f"Node {node.name} could not be stopped.") from fault
         memory.forget()
 
     def delete(self, node: NodeSettings) -> None:
         """See the port: instance, disks, snapshots, addresses, and the last node's firewall."""
-        from yoyo.drivers.gce.faults import CloudFault, for_operator
         from yoyo.drivers.gce.stop import remove
 
-        try:
+        with self._faults_say(f"Node {node.name} was not deleted whole."):
             running = remove(self._cloud(node), node)
-        except CloudFault as fault:
-            raise for_operator(fault, f"Node {node.name} was not deleted whole.") from fault
         if running:
             raise NodeBusy(
                 f"Node {node.name} still runs.",
@@ -233,21 +215,6 @@ class GceMachines:
         from yoyo.drivers.gce.prerequisites import prerequisites
 
         return prerequisites(self._cloud(node), node)
-
-    def _memory(self, node: NodeSettings) -> Memory:
-        return Memory(self._state_dir, node.name)
-
-    def _cloud(self, node: NodeSettings) -> Cloud:
-        from yoyo.drivers.gce.cloud import Cloud
-
-        gce = gce_of(node)
-        where = (gce.project, gce.api_endpoint)
-        if where not in self._clouds:
-            self._clouds[where] = Cloud(*where, self._tools.clock)
-        return self._clouds[where]
-
-    def _now(self) -> datetime:
-        return self._tools.clock.now()
 
     def _token(self) -> str:
         return self._now().isoformat(timespec="microseconds").replace("+00:00", "Z")

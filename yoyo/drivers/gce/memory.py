@@ -7,9 +7,11 @@ without them `yoyo key rotate` makes new ones.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,6 +149,26 @@ class Memory:
         found = self._read("cut-off.json")
         return isinstance(found, dict) and found.get("request_id") in (request_id, "*")
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """One start of a node at a time here: two would make two keys for one machine.
+
+        Raises:
+            StateUnwritable.
+        """
+        self._make()
+        try:
+            lock = os.open(
+                self.directory / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     def clear_cut_off(self) -> None:
         """A start begins: what was meant for another one is void."""
         with suppress(OSError):
@@ -154,7 +176,15 @@ class Memory:
 
     def erase(self) -> None:
         """Remove everything: the node is deleted."""
-        names = ("seen.json", "key", "ssh_key", "cut-off.json", "seal-key.json", "sent-key.json")
+        names = (
+            "seen.json",
+            "key",
+            "ssh_key",
+            "cut-off.json",
+            "starting",
+            "seal-key.json",
+            "sent-key.json",
+        )
         for name in names:
             with suppress(OSError):
                 (self.directory / name).unlink(missing_ok=True)

@@ -10,7 +10,14 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from yoyo.drivers.llamacpp.http import HttpError, check_key, get, parse_url
+from yoyo.drivers.llamacpp.http import (
+    HttpError,
+    WrongCertificate,
+    check_key,
+    connect,
+    get,
+    parse_url,
+)
 from yoyo.errors import EngineFailed
 from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
@@ -31,7 +38,10 @@ class LlamaServerClient:
     def health(self, endpoint: Endpoint, timeout: float = 2.0) -> Health:
         """GET /health: 200 is healthy, 503 is still loading."""
         try:
-            status, _ = get(endpoint.url, "/health", key=endpoint.key.reveal(), timeout=timeout)
+            status, _ = _get(endpoint, "/health", timeout)
+        except WrongCertificate:
+            # Somebody is there, and it is not the engine; `load` and `complete` say why.
+            return Health.REFUSED
         except HttpError:
             return Health.UNREACHABLE
         return {200: Health.OK, 503: Health.LOADING}.get(status, Health.REFUSED)
@@ -83,16 +93,18 @@ class LlamaServerClient:
         }
         try:
             check_key(key)
-            connection = HTTPConnection(*parse_url(endpoint.url), timeout=timeout)
+            with connect(endpoint.url, timeout=timeout, pin=endpoint.pin) as sock:
+                connection = HTTPConnection(*parse_url(endpoint.url, endpoint.pin))
+                # This socket or none: one that http.client opened itself would go past the pin.
+                connection.sock, connection.auto_open = sock, 0
+                connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+                # Closed too: it keeps the socket open, and the engine busy, after its connection.
+                with connection.getresponse() as answer:
+                    if answer.status != 200:
+                        raise _failed(_reason(answer.status, answer.read(65536)))
+                    yield from _stream(answer)
         except HttpError as error:
             raise _failed(str(error)) from None
-        try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-            # Closed too: it keeps the socket open, and the engine busy, after its connection.
-            with connection.getresponse() as answer:
-                if answer.status != 200:
-                    raise _failed(_reason(answer.status, answer.read(65536)))
-                yield from _stream(answer)
         except EngineFailed as error:
             # A server may well repeat the key it refuses.
             raise _failed(error.why.replace(key, "****")[:500]) from None
@@ -100,8 +112,6 @@ class LlamaServerClient:
             raise _failed(f"nothing came for {timeout:g} s") from None
         except (OSError, HTTPException, ValueError) as error:
             raise _failed(str(error).replace(key, "****") or type(error).__name__) from None
-        finally:
-            connection.close()
 
 
 def parse_metrics(text: bytes) -> dict[str, int]:
@@ -139,8 +149,13 @@ def parse_slots(document: Any) -> Slots:
     return Slots(busy, len(document))
 
 
+def _get(endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
+    key = endpoint.key.reveal()
+    return get(endpoint.url, path, key=key, timeout=timeout, pin=endpoint.pin)
+
+
 def _ok(endpoint: Endpoint, path: str, timeout: float) -> bytes:
-    status, body = get(endpoint.url, path, key=endpoint.key.reveal(), timeout=timeout)
+    status, body = _get(endpoint, path, timeout)
     if status != 200:
         raise HttpError(f"answered {status}")
     return body
