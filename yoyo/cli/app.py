@@ -3,7 +3,7 @@
 import typer
 
 from yoyo import __version__
-from yoyo.cli import config, controls, ledger, monitor, node
+from yoyo.cli import config, controls, ledger, monitor, node, remote
 
 app = typer.Typer(
     name="yoyo",
@@ -38,6 +38,13 @@ app.command()(node.status)
 app.command()(node.ask)
 app.command()(node.logs)
 app.command()(node.down)
+app.command()(remote.ssh)
+app.command("exec")(remote.execute)
+app.command()(remote.tunnel)
+app.add_typer(remote.key, name="key")
+app.command()(remote.sweep)
+app.command()(remote.bake)
+app.add_typer(remote.bootstrap, name="bootstrap")
 app.command()(controls.freeze)
 app.command()(controls.thaw)
 app.add_typer(monitor.app, name="monitor")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
-from yoyo.cli.session import session
+from yoyo.cli.session import gce_sets, session
 
 if TYPE_CHECKING:
     from yoyo.model.status import NodeStatus
@@ -26,7 +26,7 @@ def plan(
       yoyo plan --node l4 --set nodes.l4.engine.ctx=16384
     """
     with session(json=json, node=node, config=config, sets=sets) as work:
-        from yoyo.cli.render import plan_document, plan_text
+        from yoyo.cli.render_plan import plan_document, plan_text
         from yoyo.ops.plan import plan as plan_op
 
         result = plan_op(work.context())
@@ -43,6 +43,19 @@ def up(
     allow_unguarded: Annotated[
         bool, typer.Option("--allow-unguarded", help="Run even if a guard did not arm.")
     ] = False,
+    max_wait: Annotated[
+        str | None,
+        typer.Option("--max-wait", metavar="TIME", help="Go on trying while no zone has capacity."),
+    ] = None,
+    relocate: Annotated[
+        bool, typer.Option("--relocate", help="A stopped node may move to a zone with capacity.")
+    ] = False,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Try spot capacity first, then standard.")
+    ] = False,
+    replace_firewall: Annotated[
+        bool, typer.Option("--replace-firewall", help="Replace yoyo's rules if they differ.")
+    ] = False,
     node: NodeOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
@@ -55,7 +68,16 @@ def up(
     Twice is the same as once. A start that fails or is interrupted is undone and booked.
       yoyo up
       yoyo up --no-wait --node l4
+      yoyo up --spot --max-wait 2h --node l4
     """
+    wanted = {
+        "max_wait": max_wait,
+        "relocate": "yes" if relocate else None,
+        "provisioning": "spot-then-standard" if spot else None,
+        "replace_firewall": "yes" if replace_firewall else None,
+    }
+    if any(wanted.values()):
+        sets = [*(sets or []), *gce_sets(wanted, node=node, config=config, sets=sets)]
     if dry_run:
         return plan(node=node, config=config, sets=sets, json=json, debug=debug)
     with session(json=json, node=node, config=config, sets=sets) as work:
@@ -137,6 +159,9 @@ def ask(
 
 
 def logs(
+    boot: Annotated[
+        bool, typer.Option("--boot/--engine", help="The machine's boot, or its engine.")
+    ] = False,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")
     ] = 50,
@@ -147,7 +172,7 @@ def logs(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show the engine's log. With --json, one object per line.
+    """Show the engine's log, or the boot's. With --json, one object per line.
 
     \b
       yoyo logs -n 100
@@ -156,7 +181,7 @@ def logs(
     with session(json=json, node=node, config=config, sets=sets) as work:
         from yoyo.ops.logs import logs as logs_op
 
-        for line in logs_op(work.context(), lines=lines, follow=follow):
+        for line in logs_op(work.context(), lines=lines, follow=follow, boot=boot):
             work.out.emit({"line": line}, lambda text=line: text)  # type: ignore[misc]
 
 

@@ -93,6 +93,12 @@ class Output:
         self.stderr.write(clean(text).rstrip("\n") + "\n")
         self.stderr.flush()
 
+    def raw(self, stream: int, data: bytes) -> None:
+        """Bytes of a command that ran elsewhere, as they are: to stdout (1) or stderr (2)."""
+        sink = self.stdout if stream == 1 else self.stderr
+        sink.flush()
+        os.write(sink.fileno(), data)
+
     def error(self, error: YoyoError) -> None:
         """What happened, why, what to do; with --json also as a document on stdout."""
         if self.json:

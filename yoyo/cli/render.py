@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yoyo.ops.down import DownResult
     from yoyo.ops.monitor import MonitorResult
     from yoyo.ops.monitor_install import UnitFile
-    from yoyo.ops.plan import PlanResult
+    from yoyo.ops.sweep import SweepResult
     from yoyo.ops.up import UpResult
 
 
@@ -49,72 +49,6 @@ def size(count: int) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.1f} {unit}"
     return f"{count} B"
-
-
-def plan_document(result: "PlanResult") -> dict[str, Any]:
-    """The plan for machines."""
-    from yoyo.core.roofline import FORMULA
-
-    return {
-        "node_id": result.node_id,
-        "moduleId": result.module_id,
-        "driver": result.driver,
-        "state": result.state,
-        "actions": result.actions,
-        "resources": result.machine.resources if result.machine else [],
-        "model": result.machine.model if result.machine else None,
-        "caps": [{"name": name, "seconds": seconds} for name, seconds in result.caps],
-        "cost": {
-            "hourly_usd": result.hourly_usd,
-            "worst_case_usd": result.outlook.worst,
-            "today_usd": result.outlook.today.usd,
-            "month_usd": result.outlook.month.usd,
-        },
-        "refusal": result.outlook.refusal,
-        "roofline": {"formula": FORMULA, "tokens_per_second": result.roofline},
-        "frozen": result.frozen,
-    }
-
-
-def plan_text(result: "PlanResult") -> str:
-    """The plan for people."""
-    lines = [f"{result.node_id} is {result.state}; `yoyo up` would:"]
-    lines += [f"  - {action}" for action in result.actions]
-    if result.machine is not None:
-        lines.append("resources:")
-        lines += [f"  {r.kind:<8} {r.name}  {r.detail}" for r in result.machine.resources]
-    caps = ", ".join(f"{name} {span(seconds)}" for name, seconds in result.caps)
-    outlook = result.outlook
-    lines += [
-        "cost:",
-        f"  hourly      {usd(result.hourly_usd)}",
-        f"  worst case  {usd(outlook.worst)} for this boot, under the guards it arms ({caps})",
-        f"  spent       {usd(outlook.today.usd)} today, {usd(outlook.month.usd)} this month",
-    ]
-    lines += _roofline_lines(result)
-    return "\n".join(lines)
-
-
-def _roofline_lines(result: "PlanResult") -> list[str]:
-    from yoyo.core.roofline import FORMULA
-
-    model = result.machine.model if result.machine else None
-    if model is None:
-        return []
-    head = f"model: {model.name} ({model.architecture}, {size(model.weight_bytes)} of weights)"
-    if result.roofline is None:
-        return [
-            head,
-            "speed: not computed; set hardware.memory_bandwidth_gb_s to this node's figure",
-        ]
-    roof = result.roofline
-    lines = [head, "speed, at most (memory-bandwidth roofline):"]
-    lines.append(f"  one stream, short context   {roof.one_stream:,.1f} tokens/s")
-    if roof.one_stream_full is not None and roof.all_slots_full is not None:
-        lines.append(f"  one stream, full context    {roof.one_stream_full:,.1f} tokens/s")
-        lines.append(f"  all slots, full contexts    {roof.all_slots_full:,.1f} tokens/s in all")
-    lines.append(f"  = {FORMULA}")
-    return lines
 
 
 def up_text(result: "UpResult") -> str:
@@ -324,4 +258,23 @@ def verify_text(path: "Path", report: VerifyReport) -> str:
         lines.append(f"expected  {'found' if report.expected_head_found else 'NOT FOUND'}")
     if report.head is not None:
         lines.append(f"head      {report.head}")
+    return "\n".join(lines)
+
+
+def sweep_text(result: "SweepResult", *, apply: bool) -> str:
+    """What is left, what it costs, and what became of it."""
+    if not result.found:
+        return "nothing is left"
+    why = {id(each): reason for each, reason in result.kept}
+    lines = []
+    for each in result.found:
+        price = "-" if each.monthly_usd is None else f"{each.monthly_usd} USD/month"
+        done = "removed" if each in result.removed else why.get(id(each), "")
+        lines.append(
+            f"{each.kind:<9} {each.name:<24} {each.place:<16} {price:>16}  {each.why}"
+            + (f"  [{done}]" if done else "")
+        )
+    lines.append(f"in all    {usd(result.monthly_usd)} a month")
+    if not apply:
+        lines.append("nothing was removed: `yoyo sweep --apply` removes what does not run")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from yoyo.cli.output import Output, PlainProgress
-from yoyo.errors import Interrupted, NodeUnknown
+from yoyo.errors import Interrupted, NodeUnknown, NotSupported
 
 if TYPE_CHECKING:
     from yoyo.config.load import Flags, Loaded
@@ -149,3 +149,27 @@ def _cwd() -> Path:
     except OSError:
         # The working directory was removed under us; an explicit --config still works.
         return Path("/")
+
+
+def gce_sets(
+    wanted: dict[str, str | None],
+    *,
+    node: str | None,
+    config: Path | None,
+    sets: list[str] | None,
+) -> list[str]:
+    """Options of one command as settings of the node: `--set nodes.NAME.gce.KEY=VALUE`.
+
+    Raises:
+        NotSupported: the node's driver knows none of them.
+    """
+    chosen = Session(json=False, node=node, config=config, sets=sets).one_node()
+    given = {key: value for key, value in wanted.items() if value is not None}
+    if chosen.gce is None:
+        names = ", ".join("--" + key.replace("_", "-") for key in given)
+        raise NotSupported(
+            f"{names} means nothing for {chosen.name}.",
+            why=f"Its driver is {chosen.driver}.",
+            fix="Leave it out, or name a node of driver gce.",
+        )
+    return [f"nodes.{chosen.name}.gce.{key}={value}" for key, value in given.items()]

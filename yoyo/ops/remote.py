@@ -87,6 +87,11 @@ def bootstrap_script(ctx: Context) -> str:
     return machines.bootstrap_script(ctx.node)
 
 
+def image_name(ctx: Context) -> str:
+    """A name for an image that says of what and when (UTC): `yoyo-l4-20261121-101500`."""
+    return f"yoyo-{ctx.node.name}-{ctx.clock.now():%Y%m%d-%H%M%S}"
+
+
 def bake(ctx: Context, name: str) -> str:
     """Make an image of the stopped node's disk; its path for `gce.image`.
 
