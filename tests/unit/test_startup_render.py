@@ -11,7 +11,6 @@ import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from sample_startup import CPU, GPU, render
 
 from yoyo.config.templates import template_text

@@ -75,6 +75,8 @@ def down_text(result: "DownResult") -> str:
         lines.append(f"{result.node_id} is {result.state}")
         lines.append(f"  ran   {seconds}")
         lines.append(f"  cost  {usd(result.cost_usd)}")
+        if result.disk_cost_usd is not None:
+            lines.append(f"  disk  {usd(result.disk_cost_usd)} since it was booked last")
     if result.deleted:
         lines.append("  the machine and all that was made for it are removed")
     return "\n".join(lines)

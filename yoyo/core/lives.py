@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from yoyo.model.ledger import BadRow, CompletionStatus, EventType, Row
+from yoyo.model.ledger import DISK_COST, BadRow, CompletionStatus, EventType, Row
 
 
 class Life(NamedTuple):
@@ -36,11 +36,19 @@ class OpenJob(NamedTuple):
     input_hash: str
 
 
+class DiskCost(NamedTuple):
+    """A row that books what a node's disk cost; it reaches back to the one before it."""
+
+    at: datetime
+    usd: Decimal
+
+
 class Book:
     """The reduced ledger. `lives` holds, per node, every life in order of request."""
 
     def __init__(self) -> None:
         self.lives: dict[str, list[Life]] = {}
+        self.disk_costs: dict[str, list[DiskCost]] = {}
         self.open_jobs: dict[str, OpenJob] = {}
         self.bad_rows: list[BadRow] = []
 
@@ -72,6 +80,8 @@ def read_book(rows: Iterable[Row | BadRow]) -> Book:
     for row in rows:
         if isinstance(row, BadRow):
             book.bad_rows.append(row)
+        elif row.entry.error_code == DISK_COST:
+            _disk(book, row)
         elif row.entry.event_type in (EventType.JOB_START, EventType.JOB_COMPLETE):
             _job(book, row)
         else:
@@ -87,6 +97,12 @@ def _job(book: Book, row: Row) -> None:
     book.open_jobs[entry.job_id] = OpenJob(
         entry.job_id, entry.node_id, entry.module_id, row.timestamp, entry.input_hash
     )
+
+
+def _disk(book: Book, row: Row) -> None:
+    if row.entry.event_type is EventType.CHECKPOINT and row.entry.cost_usd is not None:
+        cost = DiskCost(row.timestamp, row.entry.cost_usd)
+        book.disk_costs.setdefault(row.entry.node_id, []).append(cost)
 
 
 def _lifecycle(book: Book, row: Row) -> None:

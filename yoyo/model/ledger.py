@@ -54,6 +54,11 @@ class CompletionStatus(StrEnum):
     PREEMPTED = "preempted"
 
 
+# The error_code of a CHECKPOINT row whose cost_usd is that of a node's disk, from the row of its
+# kind before it (or the disk's making) to its own time. docs/formats/ledger.md.
+DISK_COST = "DISK_COST"
+
+
 class Entry(NamedTuple):
     """What a caller wants recorded; the ledger adds event_id, time, seq and hash.
 

@@ -65,6 +65,13 @@ class BootStep(NamedTuple):
     message: str = ""
 
 
+class Storage(NamedTuple):
+    """A disk that costs money whether its machine runs or not; from the platform's own record."""
+
+    gigabytes: int
+    since: datetime
+
+
 class Observation(NamedTuple):
     """A machine as observed just now. Times are the platform's own, None when unknown."""
 
@@ -79,6 +86,7 @@ class Observation(NamedTuple):
     log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
     steps: tuple[BootStep, ...] = ()  # of a bootstrap under way
     failed: str = ""  # why a start cannot succeed any more, though the machine runs
+    storage: Storage | None = None  # None: none, or not asked for
     health: Health | None = None  # the engine's answer, where the driver had to ask it anyway
 
     @property

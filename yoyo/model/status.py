@@ -32,6 +32,7 @@ class CostStatus(NamedTuple):
     since_boot_usd: Decimal | None
     today_usd: Decimal | None
     month_usd: Decimal | None
+    disk_month_usd: Decimal | None = None  # booked this month for the disk, not part of the above
 
 
 class NodeStatus(NamedTuple):

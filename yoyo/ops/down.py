@@ -13,7 +13,7 @@ from yoyo.model.machine import MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context
 from yoyo.ops.locking import node_lock
-from yoyo.ops.settle import GONE, refuse_foreign, settle, stop_and_wait
+from yoyo.ops.settle import GONE, book_disk, refuse_foreign, settle, stop_and_wait
 
 _LOCK_WAIT_S = 30.0
 _DRAIN_POLL_S = 0.25
@@ -28,6 +28,7 @@ class DownResult(NamedTuple):
     deleted: bool
     gpu_seconds: Decimal | None
     cost_usd: Decimal | None
+    disk_cost_usd: Decimal | None  # booked by this command, beside `cost_usd`
     notes: tuple[str, ...]
 
 
@@ -64,11 +65,12 @@ def down(
         life = book.current(ctx.node.name)
         already_down = seen.state in GONE
         end: Entry | None = None
+        disk: Decimal | None = None
         if not already_down:
             if not now:
                 refuse_foreign(ctx, life, seen)
                 drain(ctx, seen)
-            end, trouble = _stop(ctx, life, seen, operator, trouble)
+            end, disk, trouble = _stop(ctx, life, seen, operator, trouble)
         if delete:
             ctx.progress.phase("deleting", "machine and what was made for it")
             ctx.machines.delete(ctx.node)
@@ -81,6 +83,7 @@ def down(
             deleted=delete,
             gpu_seconds=end.gpu_seconds if end else None,
             cost_usd=end.cost_usd if end else None,
+            disk_cost_usd=disk,
             notes=tuple(notes),
         )
 
@@ -91,7 +94,7 @@ def _stop(
     seen: Observation,
     operator: str,
     trouble: YoyoError | None,
-) -> tuple[Entry | None, YoyoError | None]:
+) -> tuple[Entry | None, Decimal | None, YoyoError | None]:
     """Intent, stop, outcome; a ledger error is carried along rather than raised."""
     if life is None or life.job_id != seen.request_id:
         # A machine this ledger never booted: its end is booked under the id it carries.
@@ -110,13 +113,15 @@ def _stop(
     ctx.progress.phase("stopping", f"up to {ctx.node.guards.stop_grace_s} s")
     seen = stop_and_wait(ctx)
     if trouble is not None:
-        return None, trouble
+        return None, None, trouble
     end = closing(life, seen, node=ctx.node, operator=operator)
+    disk = None
     try:
         ctx.ledger.append(end)
+        disk = book_disk(ctx, ctx.book(), seen)
     except YoyoError as error:
         trouble = error
-    return end, trouble
+    return end, disk, trouble
 
 
 def _request_teardown(ctx: Context, life: Life, operator: str) -> Life:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from yoyo.core.disk_cost import disk_entry
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import closing, closing_without_machine, settle_jobs, settle_life
 from yoyo.errors import BootFailed, ForeignNode, NodeBusy, StopFailed, YoyoError
@@ -42,7 +45,21 @@ def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, lis
         ctx.ledger.append(item)
         what = item.error_code or item.completion_status
         notes.append(f"settled: {item.event_type} of {item.job_id} ({what})")
-    return (ctx.book() if notes else book), notes
+    rested = seen.state is MachineState.STOPPED and book_disk(ctx, book, seen) is not None
+    return (ctx.book() if notes or rested else book), notes
+
+
+def book_disk(ctx: Context, book: Book, seen: Observation) -> Decimal | None:
+    """Book what the disk of a stopped machine has cost since it was booked last; the amount.
+
+    Raises:
+        LedgerCorrupt, LedgerWriteFailed.
+    """
+    entry = disk_entry(book, seen.storage, ctx.node, ctx.clock.now(), ctx.operator)
+    if entry is None:
+        return None
+    ctx.ledger.append(entry)
+    return entry.cost_usd
 
 
 def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from yoyo.core.disk_cost import disk_spend
 from yoyo.core.idle import decide, monitor_armed
 from yoyo.core.lives import Book, Life
 from yoyo.core.money import cost_of, day_start, month_start, seconds_between, spend
@@ -94,6 +95,7 @@ def _monitor_guard(ctx: Context, book: Book) -> GuardStatus:
 def _cost(ctx: Context, book: Book, seen: Observation) -> CostStatus:
     now, hourly = ctx.clock.now(), ctx.node.prices.hourly_usd
     lives = book.of(ctx.node.name)
+    disk = book.disk_costs.get(ctx.node.name)
     current = book.current(ctx.node.name)
     since_boot = None
     if current is not None:
@@ -103,4 +105,5 @@ def _cost(ctx: Context, book: Book, seen: Observation) -> CostStatus:
         since_boot_usd=since_boot,
         today_usd=spend(lives, day_start(now), now, hourly).usd,
         month_usd=spend(lives, month_start(now), now, hourly).usd,
+        disk_month_usd=disk_spend(disk, month_start(now)) if disk else None,
     )

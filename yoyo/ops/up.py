@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from yoyo.core.disk_cost import plus_disk
 from yoyo.core.lives import Book, Life
 from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
 from yoyo.core.settle import boot_complete
@@ -69,8 +70,9 @@ def outlook(ctx: Context, book: Book) -> Outlook:
     """What was spent and what one more boot may cost at the most."""
     now, hourly = ctx.clock.now(), ctx.node.prices.hourly_usd
     lives = book.of(ctx.node.name)
-    today = spend(lives, day_start(now), now, hourly)
-    month = spend(lives, month_start(now), now, hourly)
+    disk = book.disk_costs.get(ctx.node.name, [])
+    today = plus_disk(spend(lives, day_start(now), now, hourly), disk, day_start(now))
+    month = plus_disk(spend(lives, month_start(now), now, hourly), disk, month_start(now))
     # Only a cap that holds without anybody's help bounds the cost: the dead-man spares a
     # busy node, so it is none.
     hard = (s for name, s in ctx.machines.caps(ctx.node) if name in HARD_CAPS)

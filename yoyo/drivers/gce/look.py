@@ -18,6 +18,7 @@ from yoyo.model.machine import (
     MachineState,
     Observation,
     StopCause,
+    Storage,
 )
 from yoyo.model.settings import NodeSettings
 
@@ -226,8 +227,9 @@ def _stopped(
     started: datetime | None,
 ) -> Observation:
     stopped = parse_time(instance.get("lastStopTimestamp"))
+    storage = _storage(instance)
     if started is None:
-        return Observation(MachineState.STOPPED, request_id)
+        return Observation(MachineState.STOPPED, request_id, storage=storage)
     if stopped is not None and stopped < started:
         stopped = None  # of the life before: Google has not written this one's yet
     return Observation(
@@ -236,7 +238,15 @@ def _stopped(
         started_at=started,
         stopped_at=stopped,
         stop_cause=_why_stopped(cloud, node, instance, started, stopped),
+        storage=storage,
     )
+
+
+def _storage(instance: Document) -> Storage | None:
+    """Its disks, which cost money while it rests; they were made with it."""
+    since = parse_time(instance.get("creationTimestamp"))
+    sizes = [int(disk.get("diskSizeGb", 0)) for disk in instance.get("disks", [])]
+    return Storage(sum(sizes), since) if since is not None and any(sizes) else None
 
 
 def _why_stopped(
@@ -249,6 +259,9 @@ def _why_stopped(
     said = read_guest(cloud, instance)
     if said.stop_cause is not None and said.request_id == request_of(instance, node):
         return said.stop_cause
+    cap = started + timedelta(seconds=_armed_cap_s(instance, node))
+    if stopped is not None and stopped >= cap - _CAP_SLACK:
+        return StopCause.PLATFORM_CAP
     try:
         operations = cloud.every(
             "ZoneOperations",
@@ -265,10 +278,13 @@ def _why_stopped(
     ]
     if ends:
         return min(ends)[1]  # the first of them is what stopped it
-    cap = started + timedelta(seconds=platform_cap_s(node))
-    if stopped is not None and stopped >= cap - _CAP_SLACK:
-        return StopCause.PLATFORM_CAP
     return StopCause.UNKNOWN
+
+
+def _armed_cap_s(instance: Document, node: NodeSettings) -> int:
+    """Seconds of the limit that the instance has, whatever the configuration says by now."""
+    limit = instance.get("scheduling", {}).get("maxRunDuration", {}).get("seconds")
+    return int(limit) if limit is not None else platform_cap_s(node)
 
 
 def _begun(operation: Document) -> datetime | None:
