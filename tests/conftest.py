@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from cli import Place
 
 # Node id -> the reason why that test may be skipped.
-ALLOWED_SKIPS: dict[str, str] = {}
+ALLOWED_SKIPS: dict[str, str] = {
+    "tests/lab/test_gcloud.py::test_gcloud_lists_and_describes_what_yoyo_made": (
+        "Google's command line is in no package index that a test machine must have; where it is "
+        "installed, the test runs"
+    ),
+}
 
 
 @pytest.hookimpl(trylast=True)

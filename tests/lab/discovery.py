@@ -158,7 +158,7 @@ class Document:
 
 def _check_parameter(name: str, parameter: JSON, value: str) -> Iterator[Problem]:
     typed: object = value
-    if parameter["type"] == "boolean" and value in ("true", "false"):
+    if parameter["type"] == "boolean" and value.lower() in ("true", "false"):
         typed = value == "true"
     elif parameter["type"] == "integer" and INTEGER.fullmatch(value):
         typed = int(value)

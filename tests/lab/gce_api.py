@@ -29,7 +29,7 @@ METHODS: dict[str, Handler] = {
     **gce_operations.METHODS,
 }
 # Accepted by Google, and the fake would have to act on them.
-NOT_PLAYED = {"fields", "callback", "$.xgafv", "serviceProjectNumber", "includeAllScopes"}
+NOT_PLAYED = {"fields", "callback", "$.xgafv", "serviceProjectNumber"}
 
 
 class Violation(NamedTuple):

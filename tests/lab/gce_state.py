@@ -245,7 +245,7 @@ class Call:
 
     def flag(self, name: str) -> bool:
         """A boolean query parameter."""
-        return self.query.get(name) == "true"
+        return self.query.get(name, "").lower() == "true"  # gcloud writes True
 
 
 Handler = Callable[[Cloud, Call], JSON]

@@ -142,7 +142,7 @@ def test_a_model_that_is_nowhere_names_each_mirror(node: Node) -> None:
     assert told.startswith(f"failed 0 no mirror gave the weights {SHA256[:12]}")
     assert "not there (404): moved or renamed" in told
     assert "refused (403)" in told
-    assert "fix: check model.urls" in told
+    assert "fix: check engine.model" in told
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(node: Node, host: Host) -> None:

@@ -14,7 +14,7 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["version"]):
         sys.stdout.write(f"yoyo {__version__}\n")
         return
-    from yoyo.cli.app import app
+    from yoyo.cli.app import app_for_argv
 
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding shows an escape, and does not end the command.
@@ -22,7 +22,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
-        app(prog_name="yoyo")
+        app_for_argv()(prog_name="yoyo")
     except YoyoError as error:
         if debug:
             _traceback()

@@ -26,7 +26,7 @@ def status(ctx: Context) -> NodeStatus:
         LedgerUnreadable: without the ledger there is nothing to say about lives and money.
     """
     seen = ctx.machines.observe(ctx.node)
-    healthy, model, slots = _engine(ctx, seen)
+    healthy, model, slots, refusal = _engine(ctx, seen)
     try:
         book, notes = settle_if_free(ctx, seen, healthy=healthy)
     except (LedgerWriteFailed, LedgerCorrupt, StateUnwritable) as error:
@@ -40,6 +40,7 @@ def status(ctx: Context) -> NodeStatus:
             f"the ledger has {len(book.bad_rows)} bad row(s), first in line "
             f"{book.bad_rows[0].line}: run `yoyo ledger verify`"
         )
+    notes += [f"the engine refuses this controller: {refusal}"] if refusal else []
     notes += _warnings(seen, book.current(ctx.node.name))
     return NodeStatus(
         node_id=ctx.node.name,
@@ -59,12 +60,16 @@ def status(ctx: Context) -> NodeStatus:
     )
 
 
-def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None]:
+def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, str]:
+    """Whether it is healthy, its model and slots, and why it refuses us if it does."""
     if seen.state is not MachineState.RUNNING or seen.endpoint is None:
-        return False, "", None
-    if (seen.health or ctx.engine.health(seen.endpoint)) is not Health.OK:
-        return False, "", None
-    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.load(seen.endpoint).slots
+        return False, "", None, ""
+    health = seen.health or ctx.engine.health(seen.endpoint)
+    if health is Health.REFUSED:
+        return False, "", None, ctx.engine.load(seen.endpoint).error
+    if health is not Health.OK:
+        return False, "", None, ""
+    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.load(seen.endpoint).slots, ""
 
 
 def _warnings(seen: Observation, life: Life | None) -> list[str]:

@@ -238,12 +238,21 @@ def _wait_healthy(ctx: Context) -> Observation:
             raise BootTimeout(
                 f"Node {ctx.node.name} was not healthy after "
                 f"{ctx.node.guards.boot_timeout_s} s; it is being stopped.",
-                why=seen.detail or f"It is {seen.state} and the engine does not answer.",
+                why=seen.detail or _silence(ctx, seen),
                 fix="Raise `guards.boot_timeout`, or look at `yoyo logs`.",
                 details=seen.log_tail,
             )
         waited = ctx.clock.monotonic() - begun
         ctx.clock.sleep(min(max(waited * _POLL_SHARE, _POLL_LEAST_S), _POLL_MOST_S))
+
+
+def _silence(ctx: Context, seen: Observation) -> str:
+    """Why a machine's engine is not healthy, as far as it can be asked."""
+    if seen.endpoint is not None:
+        error = ctx.engine.load(seen.endpoint).error
+        if error:
+            return f"It is {seen.state}; its engine: {error}."
+    return f"It is {seen.state} and the engine does not answer."
 
 
 def _undo(ctx: Context, life: Life, error: BaseException) -> BaseException:

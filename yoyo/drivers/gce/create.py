@@ -1,7 +1,8 @@
 """Bringing an instance into being: the next zone when one is full, the old one when it is there.
 
-Every call that changes something carries a requestId made from the life's id, so that a
-command that was killed and is run again repeats the same call and no second one.
+Every call that changes something carries a requestId, so that sending it again changes nothing.
+A command that was killed and is run again finds the machine by its name, which is taken then,
+and by its label; a new requestId keeps Google from repeating an old refusal instead of trying.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Creator:
         begun = self._clock.monotonic()
         number = 1
         while True:
-            refusals = self._round(start, order, number, snapshot)
+            refusals = self._round(start, order, snapshot)
             if refusals is None:
                 return
             waited = self._clock.monotonic() - begun
@@ -75,17 +76,15 @@ class Creator:
             number += 1
 
     def _round(
-        self, start: Start, order: tuple[Attempt, ...], number: int, snapshot: str
+        self, start: Start, order: tuple[Attempt, ...], snapshot: str
     ) -> list[Refusal] | None:
         """Every zone once; None when one of them took it, else what they said."""
         done: list[tuple[Attempt, Refusal]] = []
         while (attempt := next_attempt(order, done)) is not None:
             self._refuse_cut_off(start)
-            kind = "spot" if attempt.spot else "standard"
-            request = _request_uuid(start.request_id, attempt.zone, kind, str(number))
             body = bodies.instance(start.node, attempt, start.request_id, start.metadata, snapshot)
             try:
-                self._insert_once(start, attempt.zone, body, request)
+                self._insert_once(start, attempt.zone, body)
                 return None
             except CloudFault as fault:
                 done.append((attempt, self._refusal(start, attempt, fault)))
@@ -101,7 +100,9 @@ class Creator:
             self._memory.note_stockout(attempt.zone, self._clock.now())
         return Refusal(attempt.zone, scope, fault.code, fault.message)
 
-    def _insert_once(self, start: Start, zone: str, body: Document, request: str) -> None:
+    def _insert_once(self, start: Start, zone: str, body: Document) -> None:
+        request = str(uuid.uuid4())
+
         def send() -> Document:
             return self._cloud.change(
                 "Instances", "insert", zone=zone, instance_resource=body, request_id=request
@@ -161,6 +162,7 @@ class Creator:
         between leaves a stopped machine, whose former start is not taken for a new one.
 
         Raises:
+            BootFailed: it was cut off.
             CloudFault: a stockout among them, which is the caller's to answer.
         """
         zone, name = zone_of(instance), str(instance["name"])
@@ -170,8 +172,8 @@ class Creator:
             self._set_metadata(instance, start.metadata | {"yoyo-former-start": former})
             self._set_labels(instance, labels_of(start.node, start.request_id))
         self._rearm(start, instance)
-        again = str(instance.get("lastStopTimestamp", ""))
-        request = _request_uuid(start.request_id, zone, "start", again)
+        self._refuse_cut_off(start)
+        request = str(uuid.uuid4())
         self._until_accepted(
             lambda: self._cloud.change(
                 "Instances", "start", zone=zone, instance=name, request_id=request
@@ -269,10 +271,6 @@ def set_metadata(
             if not again or number == _RESENDS:
                 raise
         clock.sleep(0.1 * 2**number)
-
-
-def _request_uuid(request_id: str, *parts: str) -> str:
-    return str(uuid.uuid5(uuid.UUID(request_id), "/".join(parts)))
 
 
 def refuse_foreign(start: Start, instance: Document) -> None:

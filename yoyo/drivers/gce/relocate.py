@@ -7,6 +7,7 @@ zones; the one that runs is the node.
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
 from yoyo.drivers.gce.bodies import is_ours
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
@@ -14,7 +15,7 @@ from yoyo.drivers.gce.create import OPERATION_S, Creator, Start
 from yoyo.drivers.gce.faults import CloudFault
 from yoyo.drivers.gce.look import every_instance, find_instance, zone_of
 from yoyo.drivers.gce.names import gce_of, instance_name, labels_of
-from yoyo.errors import NoCapacity
+from yoyo.errors import BootFailed, NoCapacity, QuotaExceeded
 from yoyo.model.settings import NodeSettings
 
 _SNAPSHOT_S = 1800.0  # 100 GB take some minutes
@@ -30,6 +31,7 @@ def relocate(cloud: Cloud, creator: Creator, start: Start, old: Document) -> Non
 
     Raises:
         NoCapacity: no other zone has the machine to spare, or there is no other.
+        QuotaExceeded, BootFailed, and what else an insert may end with.
         CloudFault.
     """
     node = start.node
@@ -41,7 +43,13 @@ def relocate(cloud: Cloud, creator: Creator, start: Start, old: Document) -> Non
             fix="Add zones to gce.zones.",
         )
     _snapshot(cloud, start, old)
-    creator.insert(start, snapshot_name(node), zones)
+    try:
+        creator.insert(start, snapshot_name(node), zones)
+    except (NoCapacity, QuotaExceeded, BootFailed):
+        # No disk is being made from it: the snapshot would cost money for nothing.
+        with suppress(CloudFault):
+            remove_snapshot(cloud, snapshot_name(node))
+        raise
 
 
 def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
@@ -54,7 +62,7 @@ def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
         zone=zone_of(old),
         disk=last_part(disk["source"]),
         snapshot_resource={"name": name, "labels": labels_of(node, start.request_id)},
-        request_id=str(uuid.uuid5(uuid.UUID(start.request_id), name)),
+        request_id=str(uuid.uuid4()),
     )
     cloud.wait(operation, _SNAPSHOT_S)
 

@@ -27,7 +27,10 @@ _NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY", "resourceInUseByAnotherR
 def request_stop(
     cloud: Cloud, node: NodeSettings, memory: Memory, clock: Clock, patience_s: float
 ) -> None:
-    """Ask for a stop; returns when it is accepted. No machine: a start that looks for one ends.
+    """Ask for a stop; returns when it is accepted.
+
+    A start under way on this controller ends as well: it may have no machine yet, or be about
+    to try another zone.
 
     Raises:
         ForeignNode: the machine of that name is not ours.
@@ -36,10 +39,10 @@ def request_stop(
     deadline = clock.monotonic() + patience_s
     request = str(uuid.uuid4())
     failures = 0
+    memory.cut_off("*")
     while True:
         instance = find_instance(cloud, node)
         if instance is None:
-            memory.cut_off("*")
             return
         if instance.get("status") in (*_DOWN, *_ON_ITS_WAY_DOWN):
             return

@@ -1,0 +1,70 @@
+"""The real `gcloud`, pointed at the fake by `api_endpoint_overrides`: a client that others wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import LabCloud, light_cloud
+from sample_node import TOOLS
+
+from yoyo.drivers.gce.machines import GceMachines
+
+LIFE = "0197f0c0-0000-7000-8000-000000000001"
+JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+GCLOUD = shutil.which("gcloud")
+
+
+def gcloud(cloud: LabCloud, place: Path, *arguments: str) -> Any:
+    """One command's JSON."""
+    assert GCLOUD is not None
+    token = place / "token"
+    _, granted = cloud.fake.auth.grant({"grant_type": JWT_GRANT, "assertion": "a.b.c"})
+    token.write_text(str(granted["access_token"]))
+    environment = {
+        "HOME": str(place),
+        "PATH": os.environ["PATH"],
+        "CLOUDSDK_CONFIG": str(place / "gcloud"),
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_PROJECT": cloud.fake.settings.project,
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{cloud.fake.url}/compute/v1/",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token),
+    }
+    done = subprocess.run(
+        [GCLOUD, "compute", *arguments, "--format=json"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "did not succeed" not in done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(GCLOUD is None, reason="gcloud is not installed here")
+def test_gcloud_lists_and_describes_what_yoyo_made(tmp_path: Path) -> None:
+    with light_cloud(tmp_path) as cloud:
+        machines = GceMachines(state_dir=tmp_path / "state", tools=TOOLS)
+        machines.create(cloud.node, LIFE)
+        (listed,) = gcloud(cloud, tmp_path, "instances", "list")
+        assert listed["name"] == "yoyo-l4"
+        assert listed["labels"]["yoyo-request"] == LIFE
+        zone = listed["zone"].rpartition("/")[2]
+        described = gcloud(cloud, tmp_path, "instances", "describe", "yoyo-l4", f"--zone={zone}")
+        assert described["scheduling"]["onHostMaintenance"] == "TERMINATE"
+        assert described["scheduling"]["instanceTerminationAction"] == "STOP"
+        rules = {rule["name"]: rule for rule in gcloud(cloud, tmp_path, "firewall-rules", "list")}
+        assert set(rules) == {"yoyo-engine-8443", "yoyo-ssh"}
+        assert all(rule["sourceRanges"] == ["203.0.113.7/32"] for rule in rules.values())
+        assert [disk["name"] for disk in gcloud(cloud, tmp_path, "disks", "list")] == ["yoyo-l4"]
+        assert not cloud.fake.violations
