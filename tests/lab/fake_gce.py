@@ -121,6 +121,11 @@ class FakeGce:
         with self.cloud.changed:
             return gce_lifecycle.host_error(self.cloud, self.cloud.instance_path(name))
 
+    def age(self, name: str, seconds: float) -> None:
+        """Let a machine have run for so much longer: its times are put back, its cap comes near."""
+        with self.cloud.changed:
+            gce_lifecycle.age(self.cloud, self.cloud.instance_path(name), seconds)
+
     def power_off(self, name: str) -> None:
         """Let a machine power itself off, as `systemctl poweroff` in it does."""
         with self.cloud.changed:

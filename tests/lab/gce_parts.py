@@ -62,6 +62,22 @@ class SkippingClock:
         self.on_sleep()
 
 
+class OnceRendered:
+    """Templates, each rendered once for the same values: compiling them is most of a start."""
+
+    def __init__(self) -> None:
+        self._rendered: dict[str, str] = {}
+
+    def render(self, name: str, **values: object) -> str:
+        key = f"{name} {values}"
+        if key not in self._rendered:
+            self._rendered[key] = TOOLS.templates.render(name, **values)
+        return self._rendered[key]
+
+
+TEMPLATES = OnceRendered()
+
+
 @dataclass
 class Rig:
     """A fake cloud, a node in it, and controllers that have nothing but it in common."""
@@ -74,7 +90,7 @@ class Rig:
 
     def machines(self, controller: str = "one") -> GceMachines:
         """A driver as a new command makes it; another controller has a state directory too."""
-        tools = TOOLS._replace(clock=self.clock)
+        tools = TOOLS._replace(clock=self.clock, templates=TEMPLATES)
         return GceMachines(state_dir=self.place / controller, tools=tools)
 
     def but(self, **changes: object) -> NodeSettings:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from fake_gce import FakeGce
+from gce_state import ZONES, Settings
 from nspawn_host import NspawnHost
 
 from yoyo.config.schema import NODE_KEYS
@@ -50,16 +51,17 @@ nodes:
 class Lab:
     """A fake cloud with machines that boot, a server of weights, and a directory to work in."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, zones: tuple[str, ...] = ZONES) -> None:
         self.directory = directory
+        directory.mkdir(exist_ok=True)
         models = directory / "models"
         self._model = ensure(models)
         self._digest = hashlib.sha256(self._model.read_bytes()).hexdigest()
-        self.host = NspawnHost(directory / "machines", network=NETWORK, prepare=_with_engine)
+        self.host = NspawnHost(directory / "machines", network=NETWORK, prepare=with_engine)
         handler = functools.partial(_Quiet, directory=str(models))
         self._weights = http.server.ThreadingHTTPServer((CONTROLLER, 0), handler)
         threading.Thread(target=self._weights.serve_forever, daemon=True).start()
-        self.fake = FakeGce(host=self.host)
+        self.fake = FakeGce(Settings(zones=zones), host=self.host)
         self.credentials = self.fake.credentials(directory / "service-account.json")
         self.configure()
 
@@ -102,7 +104,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def _with_engine(disk: Path) -> None:
+def with_engine(disk: Path) -> None:
     """Put the image's engine where the startup script looks for the one it would build."""
     commit = next(key.default for key in NODE_KEYS if key.path == "build.commit")
     engines = disk / ENGINE.lstrip("/")

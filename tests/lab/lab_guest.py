@@ -21,8 +21,11 @@ class LabGuest:
             "id": abs(hash(self.disk)),
             "name": name,
             "attributes": {"enable-guest-attributes": "TRUE"},
-            "networkInterfaces": [{"ip": address, "accessConfigs": [{"externalIp": "192.0.2.7"}]}],
+            "networkInterfaces": [{"ip": address, "mac": "42:01:0a:7f:00:0a"}],
+            "zone": "projects/1/zones/lab",
         }
+        # The guest agent asks for these, and asks again for ever when they are not there.
+        self.project = {"projectId": "lab", "attributes": {}}
         self._version = 0
         self._changed = threading.Condition()
         self.set_attributes(**attributes)
@@ -37,7 +40,7 @@ class LabGuest:
 
     def metadata(self) -> tuple[str, dict[str, object]]:
         with self._changed:
-            return str(self._version), {"instance": self.instance, "project": {"projectId": "lab"}}
+            return str(self._version), {"instance": self.instance, "project": self.project}
 
     def wait_for_metadata(self, etag: str, timeout_s: float) -> None:
         with self._changed:

@@ -220,6 +220,8 @@ class _Request(BaseHTTPRequestHandler):
             self.server.guest.wait_for_metadata(etag, min(left, LOOK_AGAIN_S))
             etag, tree = self.server.guest.metadata()
             found, value = look_up(tree, path)
+        if self.server.stopped.is_set():
+            raise ConnectionAbortedError("switched off")
         return found, value
 
     def _answer(

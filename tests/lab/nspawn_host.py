@@ -55,6 +55,8 @@ class NspawnHost:
         prepare: Callable[[Path], None] | None = None,
     ) -> None:
         self._image = image or build_image()
+        if not self._image.is_dir():
+            raise FileNotFoundError(f"there is no image {self._image}")
         self._prepare = prepare
         self._disks = directory / "disks"
         self._disks.mkdir(parents=True, exist_ok=True)

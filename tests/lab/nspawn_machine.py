@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ from vm_host import Guest
 POWER_BUTTON = signal.SIGRTMIN + 4  # systemd takes it as "power off"
 PRESS_AGAIN_S = 1.0  # a systemd that has only begun to boot does not hear the button yet
 
+GONE = "X"
+STOPPED = {"T", "t", "Z", GONE}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Runs inside the new namespaces. Everything it makes dies with them: the mount, the addresses.
@@ -76,7 +79,7 @@ class Machine:
             # From here on a connection is refused or accepted, and never waits for the network.
             self._expect(b"booting\n")
         except BaseException:
-            self._process.kill()
+            self._force()
             self._clean_up()
             raise
         threading.Thread(target=self._follow_console, daemon=True).start()
@@ -102,18 +105,19 @@ class Machine:
             while data := os.read(self._process.stdout.fileno(), 65536):
                 self.guest.write_serial(data)
         finally:
-            self._process.kill()  # has ended, unless the platform would not take its output
+            self._force()  # has ended, unless the platform would not take its output
             self._clean_up()
-        self._ended(self)
-        by_itself = not self._told_to_stop
-        self._gone.set()
+            self._ended(self)
+            by_itself = not self._told_to_stop
+            self._gone.set()
         if by_itself:
             self.guest.ended()
 
     def _clean_up(self) -> None:
         self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
         if hasattr(self, "metadata"):
             self.metadata.off()
         subprocess.run(["ip", "link", "delete", self.interface], capture_output=True, check=False)
@@ -129,12 +133,20 @@ class Machine:
                 _send(leader, POWER_BUTTON)
             self._gone.wait(min(PRESS_AGAIN_S, grace_s - waited))
             waited += PRESS_AGAIN_S
-        self._process.kill()
+        self._force()
         self._gone.wait()
+
+    def _force(self) -> None:
+        """Kill it from within: the outermost process ends last, when all the others are gone."""
+        within = children_of_all().get(self._process.pid, [])
+        for process in within:
+            _send(process, signal.SIGKILL)
+        if not within:
+            self._process.kill()
 
     def leader(self) -> int | None:
         """The process id, seen from here, of the machine's process 1; None when there is none."""
-        children = parents_of_all()
+        children = children_of_all()
         for supervisor in children.get(self._process.pid, ()):
             for child in children.get(supervisor, ()):
                 # Until it is in its own namespace it is not the machine's.
@@ -144,11 +156,11 @@ class Machine:
 
     def pause(self) -> None:
         """Stop every process of the machine where it stands: it hangs."""
-        stopped: set[int] = set()
-        while new := self._processes() - stopped:  # one may have forked meanwhile
-            for process in new:
+        # Again and again: one may have forked meanwhile, or be in the middle of a system call.
+        while running := [p for p in self._processes() if _state(p) not in STOPPED]:
+            for process in running:
                 _send(process, signal.SIGSTOP)
-            stopped |= new
+            time.sleep(0.005)
 
     def resume(self) -> None:
         for process in self._processes():
@@ -232,17 +244,25 @@ def remove_cgroup(cgroup: Path) -> None:
             pass  # not empty yet: the next host removes it
 
 
-def parents_of_all() -> dict[int, list[int]]:
+def children_of_all() -> dict[int, list[int]]:
     """The children of every process."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
+        if entry.name.isdecimal() and (status := _status(int(entry.name))):
+            children.setdefault(int(status[1]), []).append(int(entry.name))
     return children
+
+
+def _status(process: int) -> list[str]:
+    """What /proc/PID/stat has after the process's name; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _state(process: int) -> str:
+    return next(iter(_status(process)), GONE)
 
 
 def _pid_namespace(process: int) -> Path | None:

@@ -1,4 +1,4 @@
-"""The real `gcloud`, pointed at the fake by `api_endpoint_overrides`: a client that others wrote."""
+"""The real `gcloud`, pointed at the fake: a client of the API that others wrote."""
 
 from __future__ import annotations
 

@@ -11,8 +11,10 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from lab_guest import LabGuest
@@ -29,11 +31,23 @@ set -euo pipefail
 echo 'yoyo: step guards done' >/dev/ttyS0
 {CURL} -X PUT --data ready {METADATA}/guest-attributes/yoyo/phase
 """
+MAKE_CERTIFICATE = """
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 2 -subj /CN=yoyo
+  -keyout /srv/tls.key -out /srv/tls.pem
+"""
+START_ENGINE = """
+systemd-run /opt/yoyo/engine/current/bin/llama-server -m /srv/model.gguf --host 0.0.0.0
+  --port 8443 -c 4096 -np 2 --cache-type-k f16 --cache-type-v f16 --metrics --slots --no-webui
+  --api-key-file /srv/key --ssl-cert-file /srv/tls.pem --ssl-key-file /srv/tls.key -ngl 999
+"""
 SSH_KEY = (
     "yoyo:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0lbF3ZQbSTCFBnsqBj4mNa9jKM5rLI0rUfeAbBXWnA yoyo"
 )
 HOST_KEYS = {"hostkeys/ssh-ed25519", "hostkeys/ssh-rsa", "hostkeys/ecdsa-sha2-nistp256"}
 NETWORK = "10.127.9.0/24"
+
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +76,29 @@ def up(host: NspawnHost, machine: LabGuest) -> LabGuest:
     return machine
 
 
+def eventually(look: Callable[[], T]) -> T:
+    """Look until it can be seen: for what the guest agent does in its own time, telling nobody."""
+    for _ in range(600):
+        try:
+            return look()
+        except OSError:
+            time.sleep(0.05)
+    return look()
+
+
+def ssh_banner(address: str) -> bytes:
+    with socket.create_connection((address, 22), timeout=60) as sshd:
+        return sshd.recv(64)
+
+
 def test_a_machine_boots_like_one_of_googles(host: NspawnHost) -> None:
     machine = up(host, guest("boots", 10))
     machine.wait_until(lambda now: b"yoyo: step guards done" in now.serial)
     machine.wait_until(lambda now: now.guest_attributes.keys() >= HOST_KEYS)
-    # The script runs beside the guest agent, which has still to make the user when it is through.
-    machine.wait_until(lambda now: b"Updating keys for user yoyo" in now.serial)
     keys = host.root("boots") / "home/yoyo/.ssh/authorized_keys"
-    assert SSH_KEY.removeprefix("yoyo:") in keys.read_text()
-    host.execute("boots", "systemctl", "start", "ssh.service")  # waits until it listens
-    with socket.create_connection((machine.address, 22), timeout=30) as sshd:
-        assert sshd.recv(64).startswith(b"SSH-2.0-")
+    assert SSH_KEY.removeprefix("yoyo:") in eventually(keys.read_text)
+    # The agent has sshd read its settings anew, for which it is away for a moment.
+    assert eventually(lambda: ssh_banner(machine.address)).startswith(b"SSH-2.0-")
     uptime = host.execute("boots", "cat", "/proc/uptime").stdout.split()[0]
     assert float(uptime) < float(Path("/proc/uptime").read_text().split()[0])
     host.shut_down("boots", grace_s=60)
@@ -114,7 +140,7 @@ def test_a_machine_that_powers_off_by_itself_has_ended(host: NspawnHost) -> None
 
 def test_a_machine_can_lose_its_metadata_server_and_hang(host: NspawnHost) -> None:
     up(host, guest("suffers", 15))
-    ask = [*CURL.split(), f"{METADATA}/name"]
+    ask = f"{CURL} {METADATA}/name".split()
     host.metadata_off("suffers")
     assert host.execute("suffers", *ask).returncode == 7  # curl: could not connect
     host.metadata_on("suffers")
@@ -124,7 +150,7 @@ def test_a_machine_can_lose_its_metadata_server_and_hang(host: NspawnHost) -> No
     states = ["ps", "--no-headers", "-e", "-o", "stat"]
     host.pause("suffers")
     hung = host.execute("suffers", *states).stdout.split()
-    assert {state[0] for state in hung[:-1]} == {"T"}
+    assert {"T"} <= {state[0] for state in hung[:-1]} <= {"T", "Z"}
     host.resume("suffers")
     assert "T" not in {state[0] for state in host.execute("suffers", *states).stdout.split()}
     host.pause("suffers")
@@ -138,15 +164,44 @@ def test_the_engine_of_the_image_serves_over_tls(host: NspawnHost, tmp_path: Pat
     (root / "srv/key").write_text("secret\n")
     made = host.execute(
         "serves",
-        *["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"],
+        *[
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-noenc",
+            "-days",
+            "2",
+        ],
         *["-subj", "/CN=yoyo", "-keyout", "/srv/tls.key", "-out", "/srv/tls.pem"],
     )
     assert made.returncode == 0, made.stderr
     host.execute(
         "serves",
         *["systemd-run", "--unit=engine", "--property=StandardOutput=journal+console"],
-        *["/opt/yoyo/engine/current/bin/llama-server", "-m", "/srv/model.gguf", "--host", "0.0.0.0"],
-        *["--port", "8443", "-c", "4096", "-np", "2", "--cache-type-k", "f16", "--cache-type-v", "f16", "--metrics"],
+        *[
+            "/opt/yoyo/engine/current/bin/llama-server",
+            "-m",
+            "/srv/model.gguf",
+            "--host",
+            "0.0.0.0",
+        ],
+        *[
+            "--port",
+            "8443",
+            "-c",
+            "4096",
+            "-np",
+            "2",
+            "--cache-type-k",
+            "f16",
+            "--cache-type-v",
+            "f16",
+            "--metrics",
+        ],
         *["--slots", "--no-webui", "--api-key-file", "/srv/key", "--ssl-cert-file", "/srv/tls.pem"],
         *["--ssl-key-file", "/srv/tls.key", "-ngl", "999", "--no-warmup"],
     )
@@ -185,8 +240,10 @@ from pathlib import Path
 from lab_guest import LabGuest
 from nspawn_host import NspawnHost
 host = NspawnHost(Path(sys.argv[1]), Path(sys.argv[2]), "10.127.8.0/24")
-host.boot(LabGuest("orphan", "10.127.8.10"))
-host.pause("orphan")
+orphan = LabGuest("orphan", "10.127.8.10")
+host.boot(orphan)
+orphan.wait_until(lambda now: b"Reached target" in now.serial)
+host.pause("orphan")  # not even a machine that hangs outlives its owner
 print(host.bridge, host._machines["orphan"].leader(), flush=True)
 time.sleep(600)
 """
@@ -200,9 +257,10 @@ def test_machines_die_with_a_killed_owner_and_the_next_cleans_up(
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     with owner:
         assert owner.stdout
-        bridge, leader = owner.stdout.readline().split()
-        machine = os.pidfd_open(int(leader))
+        bridge, _, leader = owner.stdout.readline().partition(" ")
+        machine = os.pidfd_open(int(leader)) if leader else None
         owner.send_signal(signal.SIGKILL)
+    assert machine, "the owner could not boot its machine"
     assert select.select([machine], [], [], 60)[0], "the machine outlived its owner"
     os.close(machine)
     assert bridge in ip("link")
@@ -215,12 +273,10 @@ def test_two_hosts_do_not_share_a_network(host: NspawnHost, image: Path, tmp_pat
         NspawnHost(tmp_path, image, NETWORK)
 
 
-def test_what_cannot_be_made_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    host = NspawnHost(tmp_path, tmp_path / "no-image", "10.127.7.0/24")
-    try:
-        with pytest.raises(RuntimeError, match="no-image"):
-            host.boot(guest("broken", 10))
-        host.shut_down("broken", grace_s=60)
-        assert f"{host.bridge}-" not in ip("link")
-    finally:
-        host.close()
+def test_what_cannot_be_made_is_told_and_leaves_nothing(host: NspawnHost, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no-image"):
+        NspawnHost(tmp_path, tmp_path / "no-image", "10.127.7.0/24")
+    with pytest.raises(RuntimeError, match="ip link add"):
+        host.boot(guest("broken", 300))
+    host.shut_down("broken", grace_s=60)
+    assert f"{host.bridge}-" not in ip("link")

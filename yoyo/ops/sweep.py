@@ -47,7 +47,7 @@ def sweep(ctx: Context, settings: Settings, *, apply: bool, force: bool) -> Swee
         kept: list[tuple[Leftover, str]] = []
         for each in found:
             if not each.safe and not force:
-                kept.append((each, "it runs: --force removes it"))
+                kept.append((each, f"{each.why}: --force removes it"))
                 continue
             ctx.progress.phase("removing", f"{each.kind} {each.name}")
             try:

@@ -8,6 +8,7 @@ what Google documents and what the tests check against Google's discovery docume
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from yoyo.drivers.gce.faults import CloudFault, wrapped
@@ -20,6 +21,7 @@ Document = dict[str, Any]
 _CALL_TIMEOUT_S = 60.0
 _WAIT_TIMEOUT_S = 150.0  # zoneOperations.wait answers within 2 minutes, done or not
 _READ_TRIES = 4
+_SENDS = 5
 _TRANSIENT = (0, 408, 429, 500, 502, 503, 504)
 
 
@@ -79,6 +81,25 @@ class Cloud:
             CloudFault.
         """
         return self._call(service, f"{method}_unary", fields)
+
+    def carry_out(self, service: str, method: str, timeout_s: float, **fields: Any) -> None:
+        """A change, sent again while it is unknown what became of it, and awaited.
+
+        One requestId makes the second sending the same call.
+
+        Raises:
+            CloudFault: also when the operation failed, or took longer than `timeout_s` seconds.
+        """
+        request_id = str(uuid.uuid4())
+        for number in range(1, _SENDS + 1):
+            try:
+                operation = self.change(service, method, **fields, request_id=request_id)
+                break
+            except CloudFault as fault:
+                if not (fault.unknown or fault.status == 429) or number == _SENDS:
+                    raise
+            self._clock.sleep(0.25 * 2**number)
+        self.wait(operation, timeout_s)
 
     def warm_up(self, services: tuple[str, ...]) -> None:
         """Make the clients of these services now, so that threads may share them."""

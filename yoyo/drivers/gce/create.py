@@ -101,35 +101,15 @@ class Creator:
         return Refusal(attempt.zone, scope, fault.code, fault.message)
 
     def _insert_once(self, start: Start, zone: str, body: Document) -> None:
-        request = str(uuid.uuid4())
-
-        def send() -> Document:
-            return self._cloud.change(
-                "Instances", "insert", zone=zone, instance_resource=body, request_id=request
-            )
-
         try:
-            self._until_accepted(send)
+            self._cloud.carry_out(
+                "Instances", "insert", OPERATION_S, zone=zone, instance_resource=body
+            )
         except CloudFault as fault:
             if fault.status != 409:
                 raise
             # A name that is taken is ours if an earlier try of this same start made it.
             self._refuse_other(start, zone, fault)
-
-    def _until_accepted(self, send: Callable[[], Document]) -> None:
-        """Send, and send again while it is unknown what became of it; then wait for the end.
-
-        The same requestId makes the second sending the same call.
-        """
-        for number in range(1, _RESENDS + 1):
-            try:
-                operation = send()
-                break
-            except CloudFault as fault:
-                if not (fault.unknown or fault.status == 429) or number == _RESENDS:
-                    raise
-            self._clock.sleep(0.25 * 2**number)
-        self._cloud.wait(operation, OPERATION_S)
 
     def _refuse_other(self, start: Start, zone: str, fault: CloudFault) -> None:
         found = self._cloud.find("Instances", "get", zone=zone, instance=instance_name(start.node))
@@ -173,12 +153,7 @@ class Creator:
             self._set_labels(instance, labels_of(start.node, start.request_id))
         self._rearm(start, instance)
         self._refuse_cut_off(start)
-        request = str(uuid.uuid4())
-        self._until_accepted(
-            lambda: self._cloud.change(
-                "Instances", "start", zone=zone, instance=name, request_id=request
-            )
-        )
+        self._cloud.carry_out("Instances", "start", OPERATION_S, zone=zone, instance=name)
 
     def _until_stopped(self, start: Start, instance: Document) -> Document:
         deadline = self._clock.monotonic() + OPERATION_S
@@ -204,16 +179,13 @@ class Creator:
             "labels": {**found.get("labels", {}), **labels},
             "labelFingerprint": found.get("labelFingerprint", ""),
         }
-        request = str(uuid.uuid4())
-        self._until_accepted(
-            lambda: self._cloud.change(
-                "Instances",
-                "set_labels",
-                zone=zone,
-                instance=name,
-                instances_set_labels_request_resource=body,
-                request_id=request,
-            )
+        self._cloud.carry_out(
+            "Instances",
+            "set_labels",
+            OPERATION_S,
+            zone=zone,
+            instance=name,
+            instances_set_labels_request_resource=body,
         )
 
     def _rearm(self, start: Start, instance: Document) -> None:
@@ -223,16 +195,13 @@ class Creator:
         want = bodies.scheduling(start.node, spot=spot)
         if all(have.get(key, False) == value for key, value in want.items()):
             return
-        request = str(uuid.uuid4())
-        self._until_accepted(
-            lambda: self._cloud.change(
-                "Instances",
-                "set_scheduling",
-                zone=zone_of(instance),
-                instance=instance["name"],
-                scheduling_resource=want,
-                request_id=request,
-            )
+        self._cloud.carry_out(
+            "Instances",
+            "set_scheduling",
+            OPERATION_S,
+            zone=zone_of(instance),
+            instance=instance["name"],
+            scheduling_resource=want,
         )
 
 

@@ -31,8 +31,7 @@ def send_key(
     Raises:
         CloudFault.
     """
-    seen = memory.seen()
-    instance = find_instance(cloud, node, seen.zone if seen else "")
+    instance = find_instance(cloud, node, memory.zone())
     if instance is None or instance.get("status") != "RUNNING":
         return False
     request_id = request_of(instance, node)

@@ -54,7 +54,8 @@ def find_instance(cloud: Cloud, node: NodeSettings, zone: str = "") -> Document 
     """
     if zone:
         found = cloud.find("Instances", "get", zone=zone, instance=instance_name(node))
-        if found is not None:
+        # One that rests proves nothing: a node that moved has another that may run elsewhere.
+        if found is not None and _STATES.get(found.get("status", "")) is not MachineState.STOPPED:
             return found
     return max(every_instance(cloud, node), key=_preference, default=None)
 
@@ -121,12 +122,12 @@ def read_guest(cloud: Cloud, instance: Document) -> guest.Guest:
 
 def observe(cloud: Cloud, node: NodeSettings, memory: Memory, now: datetime) -> Observation:
     """Ask the cloud. Writes the cache that lets the next look ask the node itself."""
-    known = memory.seen()
     try:
-        instance = find_instance(cloud, node, known.zone if known else "")
+        instance = find_instance(cloud, node, memory.zone())
         if instance is None:
             memory.forget()
             return Observation(MachineState.ABSENT)
+        memory.note_zone(zone_of(instance))
         return _seen(cloud, node, memory, instance, now)
     except CloudFault as fault:
         return Observation(MachineState.UNKNOWN, detail=f"Google's API: {fault}")

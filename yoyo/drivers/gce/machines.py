@@ -193,9 +193,8 @@ class GceMachines(GceRemote):
         from yoyo.drivers.gce.look import find_instance, request_of
 
         memory, token = self._memory(node), self._token()
-        seen = memory.seen()
         try:
-            instance = find_instance(self._cloud(node), node, seen.zone if seen else "")
+            instance = find_instance(self._cloud(node), node, memory.zone())
             if instance is None or not request_of(instance, node):
                 return
             if instance.get("status") != "RUNNING":

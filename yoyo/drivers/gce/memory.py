@@ -63,6 +63,18 @@ class Memory:
         with suppress(StateUnwritable):
             self._write("seen.json", json.dumps(seen._asdict()))
 
+    def zone(self) -> str:
+        """Where the node was last seen; a hint that saves a search over every zone."""
+        found = self._read("zone.json")
+        zone = found.get("zone") if isinstance(found, dict) else None
+        return zone if isinstance(zone, str) else ""
+
+    def note_zone(self, zone: str) -> None:
+        """Remember where the node is."""
+        if zone != self.zone():
+            with suppress(StateUnwritable):
+                self._write("zone.json", json.dumps({"zone": zone}))
+
     def forget(self) -> None:
         """Drop the cache: the node is not what it was."""
         with suppress(OSError):
@@ -178,8 +190,10 @@ class Memory:
         """Remove everything: the node is deleted."""
         names = (
             "seen.json",
+            "zone.json",
             "key",
             "ssh_key",
+            "known_hosts",
             "cut-off.json",
             "starting",
             "seal-key.json",

@@ -8,6 +8,7 @@ from yoyo.errors import ConfigInvalid
 from yoyo.model.settings import GceSettings, NodeSettings
 
 PREFIX: Final = "yoyo-"
+ENGINE_RULE: Final = f"{PREFIX}engine-"  # and the port
 TAG: Final = "yoyo"  # the network tag that the firewall rules apply to
 NODE, MODULE, REQUEST = "yoyo-node", "yoyo-module", "yoyo-request"
 SSH_USER: Final = "yoyo"
@@ -53,4 +54,4 @@ def labels_of(node: NodeSettings, request_id: str) -> dict[str, str]:
 
 def firewall_names(node: NodeSettings) -> tuple[str, str]:
     """The rules for the engine and for SSH; nodes of one port share them."""
-    return f"{PREFIX}engine-{port_of(node)}", f"{PREFIX}ssh"
+    return f"{ENGINE_RULE}{port_of(node)}", f"{PREFIX}ssh"

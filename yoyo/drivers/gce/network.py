@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import uuid
+from typing import NamedTuple
 
 from yoyo.drivers.gce import bodies
 from yoyo.drivers.gce.cloud import Cloud, Document
 from yoyo.drivers.gce.faults import CloudFault, for_operator
-from yoyo.drivers.gce.names import NODE, firewall_names, gce_of
+from yoyo.drivers.gce.names import ENGINE_RULE, NODE, firewall_names, gce_of
 from yoyo.errors import CloudUnavailable, FirewallDrift
 from yoyo.model.settings import NodeSettings
 
@@ -55,38 +55,51 @@ def ensure_rules(cloud: Cloud, node: NodeSettings) -> None:
             _replace(cloud, wanted)
 
 
-def drift(cloud: Cloud, node: NodeSettings) -> list[str]:
-    """How the rules that are there differ from what is wanted, one line each.
+class Comparison(NamedTuple):
+    """The rules as they are against what is wanted."""
+
+    missing: tuple[str, ...]  # names
+    drift: tuple[str, ...]  # one line a difference
+
+
+def compare(cloud: Cloud, node: NodeSettings) -> Comparison:
+    """Look at the rules.
 
     Raises:
         CloudFault, CloudUnavailable.
     """
-    return [
-        f"{wanted['name']}: {line}"
-        for wanted, found in _compared(cloud, node)
-        if found is not None
-        for line in bodies.firewall_drift(wanted, found)
-    ]
+    pairs = _compared(cloud, node)
+    return Comparison(
+        tuple(str(wanted["name"]) for wanted, found in pairs if found is None),
+        tuple(
+            f"{wanted['name']}: {line}"
+            for wanted, found in pairs
+            if found is not None
+            for line in bodies.firewall_drift(wanted, found)
+        ),
+    )
 
 
 def remove_rules(cloud: Cloud, node: NodeSettings) -> None:
-    """Remove the rules if no node of yoyo's is left in the project that they could serve.
+    """Remove every rule of yoyo's if no node is left in the project that it could serve.
+
+    The rules of all ports: what a node of another port left has nobody else to remove it.
 
     Raises:
         CloudFault.
     """
     if cloud.every("Instances", "aggregated_list", filter=f"labels.{NODE}:*"):
         return
-    for name in firewall_names(node):
-        if cloud.find("Firewalls", "get", firewall=name) is not None:
-            remove_rule(cloud, name)
+    _, ssh_rule = firewall_names(node)
+    for rule in cloud.every("Firewalls", "list"):
+        if rule["name"] == ssh_rule or rule["name"].startswith(ENGINE_RULE):
+            remove_rule(cloud, rule["name"])
 
 
 def remove_rule(cloud: Cloud, name: str) -> None:
     """Remove one rule; one that is gone is fine."""
     try:
-        operation = cloud.change("Firewalls", "delete", firewall=name, request_id=_new_id())
-        cloud.wait(operation, _OPERATION_S)
+        cloud.carry_out("Firewalls", "delete", _OPERATION_S, firewall=name)
     except CloudFault as fault:
         if fault.status != 404:
             raise
@@ -99,10 +112,7 @@ def _compared(cloud: Cloud, node: NodeSettings) -> list[tuple[Document, Document
 
 def _insert(cloud: Cloud, rule: Document) -> None:
     try:
-        operation = cloud.change(
-            "Firewalls", "insert", firewall_resource=rule, request_id=_new_id()
-        )
-        cloud.wait(operation, _OPERATION_S)
+        cloud.carry_out("Firewalls", "insert", _OPERATION_S, firewall_resource=rule)
     except CloudFault as fault:
         if fault.status != 409:  # another controller was faster; it is compared next time
             raise for_operator(fault, f"The firewall rule {rule['name']} was not made.") from fault
@@ -110,14 +120,9 @@ def _insert(cloud: Cloud, rule: Document) -> None:
 
 def _replace(cloud: Cloud, rule: Document) -> None:
     # Whole, not patched: what the old rule had besides must not stay open.
-    operation = cloud.change(
-        "Firewalls",
-        "update",
-        firewall=rule["name"],
-        firewall_resource=rule,
-        request_id=_new_id(),
+    cloud.carry_out(
+        "Firewalls", "update", _OPERATION_S, firewall=rule["name"], firewall_resource=rule
     )
-    cloud.wait(operation, _OPERATION_S)
 
 
 def _drift(wanted: Document, lines: list[str]) -> FirewallDrift:
@@ -127,7 +132,3 @@ def _drift(wanted: Document, lines: list[str]) -> FirewallDrift:
         fix="If the rule is yoyo's and only your address has changed, `yoyo up "
         "--replace-firewall` replaces it; if not, ask who changed it.",
     )
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

@@ -45,17 +45,16 @@ def plan(cloud: Cloud, node: NodeSettings, memory: Memory, tools: Tools) -> Mach
                 why="Google knows neither an image nor a family of that name.",
                 fix="Correct gce.image; `gcloud compute images list` shows what there is.",
             )
-        drift = network.drift(cloud, node)
-        calls = _calls(cloud, node, instance)
+        rules = network.compare(cloud, node)
     except CloudFault as fault:
         raise for_operator(fault, f"Node {node.name} cannot be planned.") from fault
     return MachinePlan(
         resources=_resources(node, instance, image),
         model=None,
-        calls=calls,
+        calls=_calls(node, instance, rules.missing),
         phases=_phases(node, instance),
         notes=(
-            *(f"firewall drift: {line}" for line in drift),
+            *(f"firewall drift: {line}" for line in rules.drift),
             *_stockout_notes(node, memory),
             f"startup script: {len(script.encode())} bytes",
             *_traffic_notes(node),
@@ -122,13 +121,11 @@ def _resources(
     return tuple(found)
 
 
-def _calls(cloud: Cloud, node: NodeSettings, instance: Document | None) -> tuple[str, ...]:
+def _calls(
+    node: NodeSettings, instance: Document | None, missing_rules: tuple[str, ...]
+) -> tuple[str, ...]:
     gce, name = gce_of(node), instance_name(node)
-    rules = [
-        f"POST projects/{gce.project}/global/firewalls  {rule['name']}"
-        for rule in bodies.firewalls(node, "0.0.0.0")  # noqa: S104 - a placeholder, not shown
-        if cloud.find("Firewalls", "get", firewall=rule["name"]) is None
-    ]
+    rules = [f"POST projects/{gce.project}/global/firewalls  {name}" for name in missing_rules]
     if instance is not None:
         at = f"POST projects/{gce.project}/zones/{zone_of(instance)}/instances/{name}"
         whose = () if request_of(instance, node) else ("refused: it is not yoyo's",)

@@ -189,7 +189,7 @@ def _network(cloud: Cloud, node: NodeSettings) -> Found:
 
 
 def _firewall(cloud: Cloud, node: NodeSettings) -> Found:
-    lines = network.drift(cloud, node)
+    lines = network.compare(cloud, node).drift
     if lines:
         return Found("firewall", False, "; ".join(lines), "yoyo up --replace-firewall")
     return Found("firewall", True, "no rule of yoyo's names differs from what is wanted", "")

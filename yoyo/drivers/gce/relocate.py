@@ -6,7 +6,6 @@ zones; the one that runs is the node.
 
 from __future__ import annotations
 
-import uuid
 from contextlib import suppress
 
 from yoyo.drivers.gce.bodies import is_ours
@@ -56,22 +55,20 @@ def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
     node, name = start.node, snapshot_name(start.node)
     remove_snapshot(cloud, name)  # of a move that was cut short: the disk may have changed since
     disk = next(each for each in old["disks"] if each.get("boot"))
-    operation = cloud.change(
+    cloud.carry_out(
         "Disks",
         "create_snapshot",
+        _SNAPSHOT_S,
         zone=zone_of(old),
         disk=last_part(disk["source"]),
         snapshot_resource={"name": name, "labels": labels_of(node, start.request_id)},
-        request_id=str(uuid.uuid4()),
     )
-    cloud.wait(operation, _SNAPSHOT_S)
 
 
 def remove_snapshot(cloud: Cloud, name: str) -> None:
     """Remove a snapshot; one that is gone is fine."""
     try:
-        operation = cloud.change("Snapshots", "delete", snapshot=name, request_id=str(uuid.uuid4()))
-        cloud.wait(operation, OPERATION_S)
+        cloud.carry_out("Snapshots", "delete", OPERATION_S, snapshot=name)
     except CloudFault as fault:
         if fault.status != 404:
             raise
@@ -96,14 +93,13 @@ def drop_old_places(cloud: Cloud, node: NodeSettings) -> None:
 def remove_instance(cloud: Cloud, instance: Document) -> None:
     """Remove an instance with the disks that were made with it; one that is gone is fine."""
     try:
-        operation = cloud.change(
+        cloud.carry_out(
             "Instances",
             "delete",
+            OPERATION_S,
             zone=zone_of(instance),
             instance=instance["name"],
-            request_id=str(uuid.uuid4()),
         )
-        cloud.wait(operation, OPERATION_S)
     except CloudFault as fault:
         if fault.status != 404:
             raise

@@ -200,8 +200,7 @@ class GceRemote(GceBase):
         """
         from yoyo.drivers.gce.look import find_instance, request_of
 
-        seen = self._memory(node).seen()
-        instance = find_instance(self._cloud(node), node, seen.zone if seen else "")
+        instance = find_instance(self._cloud(node), node, self._memory(node).zone())
         if instance is None or not request_of(instance, node):
             raise NodeNotReady(
                 f"Node {node.name} has no machine.",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from functools import partial
 
-from yoyo.drivers.gce.cloud import Cloud, Document, last_part
+from yoyo.drivers.gce.cloud import Cloud, last_part
 from yoyo.drivers.gce.faults import CloudFault
 from yoyo.drivers.gce.look import every_instance, find_instance, request_of, zone_of
 from yoyo.drivers.gce.memory import Memory
@@ -89,38 +87,28 @@ def remove(cloud: Cloud, node: NodeSettings) -> str:
         remove_instance(cloud, instance)
     label = f"labels.{NODE}={node.name}"
     for disk in cloud.every("Disks", "aggregated_list", filter=label):
-        _gone(cloud, partial(_delete_disk, cloud, disk))
+        remove_disk(cloud, disk["name"], last_part(disk["zone"]))
     for snapshot in cloud.every("Snapshots", "list", filter=label):
         remove_snapshot(cloud, snapshot["name"])
     for address in cloud.every("Addresses", "aggregated_list", filter=label):
-        _gone(cloud, partial(_delete_address, cloud, address))
+        remove_address(cloud, address["name"], last_part(address["region"]))
     remove_rules(cloud, node)
     return ""
 
 
-def _gone(cloud: Cloud, send: Callable[[], Document]) -> None:
+def remove_disk(cloud: Cloud, name: str, zone: str) -> None:
+    """Remove a disk; one that is gone is fine."""
     try:
-        cloud.wait(send(), _OPERATION_S)
+        cloud.carry_out("Disks", "delete", _OPERATION_S, zone=zone, disk=name)
     except CloudFault as fault:
         if fault.status != 404:
             raise
 
 
-def _delete_disk(cloud: Cloud, disk: Document) -> Document:
-    return cloud.change(
-        "Disks",
-        "delete",
-        zone=last_part(disk["zone"]),
-        disk=disk["name"],
-        request_id=str(uuid.uuid4()),
-    )
-
-
-def _delete_address(cloud: Cloud, address: Document) -> Document:
-    return cloud.change(
-        "Addresses",
-        "delete",
-        region=last_part(address["region"]),
-        address=address["name"],
-        request_id=str(uuid.uuid4()),
-    )
+def remove_address(cloud: Cloud, name: str, region: str) -> None:
+    """Give a reserved address back; one that is gone is fine."""
+    try:
+        cloud.carry_out("Addresses", "delete", _OPERATION_S, region=region, address=name)
+    except CloudFault as fault:
+        if fault.status != 404:
+            raise

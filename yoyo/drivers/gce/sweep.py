@@ -5,21 +5,18 @@ One call a kind covers every zone (aggregatedList); the kinds are asked side by 
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
-from yoyo.drivers.gce.faults import CloudFault
 from yoyo.drivers.gce.names import NODE, PREFIX, REQUEST
 from yoyo.drivers.gce.network import remove_rule
 from yoyo.drivers.gce.relocate import remove_instance, remove_snapshot
+from yoyo.drivers.gce.stop import remove_address, remove_disk
 from yoyo.model.machine import Leftover
 from yoyo.model.settings import NodeSettings
 
 _HOURS_A_MONTH = 730  # Google's price list counts a month so
-_OPERATION_S = 300.0
 _RUNNING = ("PROVISIONING", "STAGING", "RUNNING", "REPAIRING", "STOPPING", "PENDING_STOP")
 _KINDS = (
     ("instance", "Instances", "aggregated_list"),
@@ -47,9 +44,10 @@ def leftovers(
             kind: [each for each in one.result() if _ours(each)] for kind, one in asked.items()
         }
     instances = {_node_of(each) for each in found["instance"]}
+    up = {_node_of(each) for each in found["instance"] if _runs(each) and _request_of(each) in live}
     rows: list[Leftover] = []
     for instance in found["instance"]:
-        rows += _instance(node, instance, live, known)
+        rows += _instance(node, instance, live, known, up)
     for kind in ("disk", "address", "snapshot"):
         for each in found[kind]:
             if not _in_use(kind, each) and not _belongs(each, live, instances):
@@ -71,6 +69,10 @@ def _node_of(document: Document) -> str:
     return str(label or document["name"].removeprefix(PREFIX))
 
 
+def _runs(instance: Document) -> bool:
+    return instance.get("status") in _RUNNING
+
+
 def _request_of(document: Document) -> str:
     return str(document.get("labels", {}).get(REQUEST, ""))
 
@@ -87,12 +89,19 @@ def _belongs(document: Document, live: frozenset[str], instances: set[str]) -> b
 
 
 def _instance(
-    node: NodeSettings, instance: Document, live: frozenset[str], known: frozenset[str]
+    node: NodeSettings,
+    instance: Document,
+    live: frozenset[str],
+    known: frozenset[str],
+    up: set[str],
 ) -> list[Leftover]:
     request, name = _request_of(instance), _node_of(instance)
     if NODE not in instance.get("labels", {}):
         return []  # yoyo's way of naming, but not yoyo's label: somebody else's
-    runs = instance.get("status") in _RUNNING
+    runs = _runs(instance)
+    if not runs and name in up:
+        # Not safe: until the node is healthy where it is, its data may be here alone.
+        return [_row(node, "instance", instance, "its node moved and runs elsewhere", safe=False)]
     if request in live or (not runs and name in known):
         return []  # at work, or at rest until its next `up`
     if runs:
@@ -142,17 +151,6 @@ def remove(cloud: Cloud, leftover: Leftover) -> None:
         case "firewall":
             remove_rule(cloud, name)
         case "disk":
-            _delete(cloud, lambda r: cloud.change("Disks", "delete", zone=place, disk=name, **r))
+            remove_disk(cloud, name, place)
         case "address":
-            _delete(
-                cloud,
-                lambda r: cloud.change("Addresses", "delete", region=place, address=name, **r),
-            )
-
-
-def _delete(cloud: Cloud, send: Callable[[dict[str, str]], Document]) -> None:
-    try:
-        cloud.wait(send({"request_id": str(uuid.uuid4())}), _OPERATION_S)
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise
+            remove_address(cloud, name, place)
