@@ -1,4 +1,4 @@
-"""Holds for every test: none is skipped in silence. And the directory that commands run in."""
+"""Holds for every test: none is skipped in silence. And the places that commands run in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 if TYPE_CHECKING:
     from cli import Place
+    from lab import Lab
+    from lab_commands import LabPlace
 
 # Node id -> the reason why that test may be skipped.
 ALLOWED_SKIPS: dict[str, str] = {
@@ -46,3 +48,23 @@ def here(tmp_path: Path) -> Iterator[Place]:
 
     with place(tmp_path) as configured:
         yield configured
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A cloud with machines that boot, for the tests of a module. Needs root."""
+    from lab import Lab
+
+    with Lab(tmp_path_factory.mktemp("lab")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(lab: Lab) -> Iterator[LabPlace]:
+    """The laboratory's directory, with no node in it before and after."""
+    from lab_commands import LabPlace
+
+    made = LabPlace(lab)
+    lab.configure()
+    yield made
+    made.clean_up()

@@ -33,6 +33,7 @@ DPKG_WAIT_S=300
 # Other places than the real ones are for tests.
 ROOT=${YOYO_ROOT:-}
 METADATA=${YOYO_METADATA:-http://metadata.google.internal/computeMetadata/v1}
+PUBLISH_EVERY_S=${YOYO_PUBLISH_EVERY_S:-10}
 STORAGE=${YOYO_STORAGE:-https://storage.googleapis.com}
 ETC=$ROOT/etc/yoyo
 STATE=$ROOT/var/lib/yoyo
@@ -68,11 +69,73 @@ metadata() {
     "${@:2}" "$METADATA/$1"
 }
 
-# publish KEY VALUE: a guest attribute. Never fails: nothing here may end a bootstrap or a guard.
-# Retried, since the metadata server answers 503 above 10 requests a second.
+# What the node says of itself is one guest attribute, yoyo/state, a line a value: Google takes 10
+# writes a minute from a machine and may drop what is being written above that, and its own agent
+# needs some of them. Nothing here ever fails: it may end neither a bootstrap nor a guard.
+
+# publish KEY VALUE: goes out with the next write, within PUBLISH_EVERY_S. Of several lines: base64.
 publish() {
-  metadata "instance/guest-attributes/yoyo/$1" --request PUT --data-raw "$2" \
-    --retry 4 --retry-max-time 10 --output /dev/null || say "could not publish $1"
+  keep_value "$1" "$2" || return 0
+  send_state later
+}
+
+# publish_now KEY VALUE: what somebody waits for.
+publish_now() {
+  keep_value "$1" "$2" || say "could not publish $1"
+  send_state now
+}
+
+keep_value() {
+  local part=$RUN/state.d/.$1.$BASHPID
+  mkdir -p "$RUN/state.d"
+  printf '%s' "$2" >"$part" && mv -f "$part" "$RUN/state.d/$1"
+}
+
+uptime_cs() {
+  local up
+  read -r up _ <"$ROOT/proc/uptime"
+  printf '%s\n' "${up/./}"
+}
+
+# send_state now|later. SENT holds when the writes of the last minute were made.
+send_state() {
+  local now last count before=() sent each wait_cs
+  exec 7>"$RUN/state.lock"
+  flock 7
+  while :; do
+    now=$(uptime_cs) last=-100000 count=0 sent=()
+    if [[ -f $RUN/state.sent ]]; then mapfile -t before <"$RUN/state.sent"; fi
+    for each in "${before[@]}"; do
+      if ((each > now - 6000)); then sent+=("$each") last=$each count=$((count + 1)); fi
+    done
+    if [[ $1 == later ]]; then wait_cs=$((last + PUBLISH_EVERY_S * 100 - now)); else wait_cs=$((last + 40 - now)); fi
+    if ((count >= 7)); then wait_cs=$((sent[0] + 6000 - now)); fi
+    if ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
+    if [[ $1 == later ]]; then
+      send_later "$wait_cs"
+      exec 7>&-
+      return
+    fi
+    sleep 0.1
+  done
+  rm -f "$RUN/state.pending"
+  printf '%s\n' "${sent[@]}" "$now" >"$RUN/state.sent"
+  (cd "$RUN/state.d" && for each in *; do printf '%s %s\n' "$each" "$(<"$each")"; done) >"$RUN/state"
+  metadata instance/guest-attributes/yoyo/state --request PUT --data-binary "@$RUN/state" \
+    --retry 4 --retry-max-time 10 --output /dev/null || say 'could not publish the state'
+  exec 7>&-
+}
+
+# A grandchild, so that no script waits for it, with none of their locks.
+send_later() {
+  if [[ -f $RUN/state.pending ]]; then return; fi
+  : >"$RUN/state.pending"
+  (
+    {
+      sleep "$(($1 / 100 + 1))"
+      send_state now
+    } 7>&- 8>&- 9>&- </dev/null >/dev/null 2>&1 &
+  )
 }
 
 # engine_get PATH [CURL OPTION...]: asks the engine on this machine. The key goes through a
@@ -194,7 +257,7 @@ finish_step() {
   else
     # Two steps may fail at once; the first is the one that is named.
     (set -o noclobber && printf '%s' "$STEP" >"$RUN/failed") 2>/dev/null || true
-    publish "tail-$STEP" "$(tail -n 15 "$LOGS/$STEP.log" | tail -c 4000)"
+    keep_value "tail-$STEP" "$(tail -n 15 "$LOGS/$STEP.log" | tail -c 4000 | base64 --wrap 0)"
     report failed 0 "${message:-ended with status $code; why: see its log $LOGS/$STEP.log; fix: mend that, then run yoyo up again}"
     return 1
   fi
@@ -274,6 +337,7 @@ DPKG_WAIT_S=300
 # Other places than the real ones are for tests.
 ROOT=${YOYO_ROOT:-}
 METADATA=${YOYO_METADATA:-http://metadata.google.internal/computeMetadata/v1}
+PUBLISH_EVERY_S=${YOYO_PUBLISH_EVERY_S:-10}
 STORAGE=${YOYO_STORAGE:-https://storage.googleapis.com}
 ETC=$ROOT/etc/yoyo
 STATE=$ROOT/var/lib/yoyo
@@ -309,11 +373,73 @@ metadata() {
     "${@:2}" "$METADATA/$1"
 }
 
-# publish KEY VALUE: a guest attribute. Never fails: nothing here may end a bootstrap or a guard.
-# Retried, since the metadata server answers 503 above 10 requests a second.
+# What the node says of itself is one guest attribute, yoyo/state, a line a value: Google takes 10
+# writes a minute from a machine and may drop what is being written above that, and its own agent
+# needs some of them. Nothing here ever fails: it may end neither a bootstrap nor a guard.
+
+# publish KEY VALUE: goes out with the next write, within PUBLISH_EVERY_S. Of several lines: base64.
 publish() {
-  metadata "instance/guest-attributes/yoyo/$1" --request PUT --data-raw "$2" \
-    --retry 4 --retry-max-time 10 --output /dev/null || say "could not publish $1"
+  keep_value "$1" "$2" || return 0
+  send_state later
+}
+
+# publish_now KEY VALUE: what somebody waits for.
+publish_now() {
+  keep_value "$1" "$2" || say "could not publish $1"
+  send_state now
+}
+
+keep_value() {
+  local part=$RUN/state.d/.$1.$BASHPID
+  mkdir -p "$RUN/state.d"
+  printf '%s' "$2" >"$part" && mv -f "$part" "$RUN/state.d/$1"
+}
+
+uptime_cs() {
+  local up
+  read -r up _ <"$ROOT/proc/uptime"
+  printf '%s\n' "${up/./}"
+}
+
+# send_state now|later. SENT holds when the writes of the last minute were made.
+send_state() {
+  local now last count before=() sent each wait_cs
+  exec 7>"$RUN/state.lock"
+  flock 7
+  while :; do
+    now=$(uptime_cs) last=-100000 count=0 sent=()
+    if [[ -f $RUN/state.sent ]]; then mapfile -t before <"$RUN/state.sent"; fi
+    for each in "${before[@]}"; do
+      if ((each > now - 6000)); then sent+=("$each") last=$each count=$((count + 1)); fi
+    done
+    if [[ $1 == later ]]; then wait_cs=$((last + PUBLISH_EVERY_S * 100 - now)); else wait_cs=$((last + 40 - now)); fi
+    if ((count >= 7)); then wait_cs=$((sent[0] + 6000 - now)); fi
+    if ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
+    if [[ $1 == later ]]; then
+      send_later "$wait_cs"
+      exec 7>&-
+      return
+    fi
+    sleep 0.1
+  done
+  rm -f "$RUN/state.pending"
+  printf '%s\n' "${sent[@]}" "$now" >"$RUN/state.sent"
+  (cd "$RUN/state.d" && for each in *; do printf '%s %s\n' "$each" "$(<"$each")"; done) >"$RUN/state"
+  metadata instance/guest-attributes/yoyo/state --request PUT --data-binary "@$RUN/state" \
+    --retry 4 --retry-max-time 10 --output /dev/null || say 'could not publish the state'
+  exec 7>&-
+}
+
+# A grandchild, so that no script waits for it, with none of their locks.
+send_later() {
+  if [[ -f $RUN/state.pending ]]; then return; fi
+  : >"$RUN/state.pending"
+  (
+    {
+      sleep "$(($1 / 100 + 1))"
+      send_state now
+    } 7>&- 8>&- 9>&- </dev/null >/dev/null 2>&1 &
+  )
 }
 
 # engine_get PATH [CURL OPTION...]: asks the engine on this machine. The key goes through a
@@ -371,7 +497,7 @@ set -euo pipefail
 request=''
 if [[ -f $RUN/request ]]; then request=$(<"$RUN/request"); fi
 say "powering off: $1"
-publish stop-cause "$request $1"
+publish_now stop-cause "$request $1"
 timeout 10 systemctl --no-block poweroff || true
 sleep 60
 say 'the orderly power-off hangs: powering off by force'
@@ -603,9 +729,9 @@ step_identity() {
   ensure_user
   ensure_seal_key
   ensure_certificate
-  publish seal-key "$(openssl pkey -in "$ETC/seal.pem" -pubout)"
-  publish cert "$(<"$ETC/tls-cert.pem")"
-  publish cert-sha256 "$(openssl x509 -in "$ETC/tls-cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)"
+  keep_value seal-key "$(openssl pkey -in "$ETC/seal.pem" -pubout | base64 --wrap 0)"
+  keep_value cert "$(base64 --wrap 0 "$ETC/tls-cert.pem")"
+  publish_now cert-sha256 "$(openssl x509 -in "$ETC/tls-cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)"
 }
 
 # Step dpkg: cloud-init and unattended-upgrades hold the package database at first boot.
@@ -1240,7 +1366,7 @@ fi
 "$LIB/fetch-key" "$LIFETIME_S"
 sha256sum <"$ETC/engine.key" >"$RUN/key-in-use"
 # Of the key itself, without the newline of its file.
-publish key-sha256 "$(tr -d '\n' <"$ETC/engine.key" | sha256sum | cut -d ' ' -f 1)"
+publish_now key-sha256 "$(tr -d '\n' <"$ETC/engine.key" | sha256sum | cut -d ' ' -f 1)"
 YOYO_FILE
   install_file "$LIB/run-engine" 0755 <<'YOYO_FILE'
 #!/usr/bin/env bash
@@ -1376,17 +1502,15 @@ step_health() {
   done
 }
 
-# What belongs to this boot, before anything else is said. What a boot before left goes first:
-# its `ready` must not be taken for this one's.
+# What belongs to this boot, before anything else is said: the request says whose words they are.
 announce_boot() {
   local request
   rm -f "$RUN/request"
-  metadata instance/guest-attributes/yoyo/phase --request DELETE --output /dev/null || true
   if request=$(metadata instance/attributes/yoyo-request); then
     printf '%s' "$request" >"$RUN/request"
   fi
-  publish request "${request:-}"
-  publish boot-id "$(<"$ROOT/proc/sys/kernel/random/boot_id")"
+  keep_value request "${request:-}"
+  keep_value boot-id "$(<"$ROOT/proc/sys/kernel/random/boot_id")"
   publish phase running
 }
 
@@ -1405,7 +1529,7 @@ at_exit() {
   # shellcheck disable=SC2046  # process ids
   kill -TERM $(jobs -p | sed 's/^/-/') 2>/dev/null || true
   if [[ -f $RUN/failed ]]; then failed=$(<"$RUN/failed"); fi
-  publish phase "failed $failed"
+  publish_now phase "failed $failed"
   say "phase failed $failed"
 }
 
@@ -1443,7 +1567,7 @@ main() {
 
   run_step unit
   run_step health
-  publish phase ready
+  publish_now phase ready
   say "critical path $(critical_path)"
   say 'phase ready'
 }

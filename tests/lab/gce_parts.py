@@ -24,6 +24,7 @@ from gce_http import Handler
 from gce_operations import begin
 from gce_state import JSON, Call, Cloud, Settings
 from light_host import LightHost, identity
+from node_state import encode
 from sample_node import NODE, TOOLS
 
 from yoyo.drivers.gce.machines import GceMachines
@@ -160,8 +161,7 @@ class Rig:
         said = {"request": request_id, "phase": "running", "seal-key": identity().seal_public_pem}
         for key, value in attributes.items():
             said[key.replace("_", "-")] = value
-        for key, value in said.items():
-            self.fake.put_guest_attribute(NAME, "yoyo", key, value)
+        self.fake.put_guest_attribute(NAME, "yoyo", "state", encode(said))
 
     def unlabelled_calls(self) -> set[str]:
         """Operations of calls that carried no requestId."""

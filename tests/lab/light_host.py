@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 from light_engine import LightEngine
+from node_state import encode
 from vm_host import Guest
 
 STEPS = ("guards", "identity", "dpkg", "packages", "gpu", "engine", "weights")
@@ -100,6 +101,7 @@ class _Node:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._request = ""
+        self._said: dict[str, str] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -174,7 +176,8 @@ class _Node:
     def _publish(self, key: str, value: str) -> None:
         # A machine that is off writes nothing any more.
         if not self._ended.is_set():
-            self._guest.put_guest_attribute("yoyo", key, value)
+            self._said[key] = value
+            self._guest.put_guest_attribute("yoyo", "state", encode(self._said))
 
     def _step(self, name: str, text: str) -> None:
         self._publish(f"step-{name}", text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from node_state import decode
 from sample_startup import CPU, render
 
 from yoyo.model.startup import StartupValues
@@ -102,6 +103,7 @@ class Metadata:
         self.attributes: dict[str, str] = {"yoyo-request": REQUEST, "yoyo-lease": "first"}
         self.published: dict[str, str] = {}
         self.history: list[tuple[str, str]] = []
+        self.writes = 0
         self.closing = False
         self._changed = threading.Condition()
         self._etag = 1
@@ -149,13 +151,14 @@ class Metadata:
 
     def _guest_attribute(self, handler: BaseHTTPRequestHandler, key: str) -> None:
         with self._changed:
-            if handler.command == "DELETE":
-                self.published.pop(key, None)
-            else:
-                length = int(handler.headers.get("Content-Length", "0"))
-                value = handler.rfile.read(length).decode()
-                self.published[key] = value
-                self.history.append((key, value))
+            length = int(handler.headers.get("Content-Length", "0"))
+            text = handler.rfile.read(length).decode()
+            assert (handler.command, key) == ("PUT", "state")
+            self.writes += 1
+            for name, value in decode(text).items():
+                if self.published.get(name) != value:
+                    self.published[name] = value
+                    self.history.append((name, value))
             self._changed.notify_all()
         reply(handler, 200)
 
@@ -173,6 +176,7 @@ class Node:
     """The root directory, the stubs and the processes of one node under test."""
 
     def __init__(self, root: Path, values: StartupValues) -> None:
+        self.publish_every_s = 0  # all that is said arrives at once
         self.root = root / "root"
         self.stubs = root / "stubs"
         self.stubs.mkdir(parents=True)
@@ -215,6 +219,7 @@ class Node:
             "PATH": f"{self.stubs}:{os.environ['PATH']}",
             "YOYO_ROOT": str(self.root),
             "YOYO_METADATA": self.metadata.url,
+            "YOYO_PUBLISH_EVERY_S": str(self.publish_every_s),
             **more,
         }
 

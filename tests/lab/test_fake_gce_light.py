@@ -17,6 +17,7 @@ from gce_clients import PROJECT, ZONE, Google, google_for, gpu_instance
 from gce_guest import metadata_tree
 from google.cloud import compute_v1
 from light_host import LightHost
+from node_state import decode
 
 from yoyo.drivers.llamacpp.client import LlamaServerClient
 from yoyo.model.engine import Completion, Health
@@ -39,7 +40,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def attributes(fake: FakeGce) -> dict[str, str]:
     with fake.cloud.changed:
         found = fake.cloud.vms[fake.cloud.instance_path("node")].attributes
-        return {name.removeprefix("yoyo/"): value for name, value in found.items()}
+        return decode(found.get("yoyo/state", ""))
 
 
 def wait_for(fake: FakeGce, name: str, value: str) -> dict[str, str]:

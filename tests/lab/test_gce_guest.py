@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gce_parts import FORMER, LIFE, Rig, rig
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from light_host import identity
+from node_state import encode
 
 from yoyo.drivers.gce import guest
 from yoyo.drivers.gce.keys import BadSealKey, seal
@@ -39,16 +40,25 @@ VALUES = st.one_of(
         ]
     ),
 )
+STATES = st.one_of(
+    st.text(),
+    st.dictionaries(st.sampled_from(KEYS), VALUES).map(encode),
+    st.lists(st.tuples(st.sampled_from(KEYS), VALUES)).map(
+        lambda pairs: "\n".join(f"{key} {value}" for key, value in pairs)
+    ),
+)
 ITEMS = st.lists(
     st.one_of(
         st.fixed_dictionaries(
-            {"namespace": st.sampled_from(("yoyo", "hostkeys")),
-             "key": st.one_of(st.sampled_from(KEYS), st.text()), "value": VALUES}
+            {"namespace": st.just("yoyo"), "key": st.just("state"), "value": STATES}
+        ),
+        st.fixed_dictionaries(
+            {"namespace": st.just("hostkeys"), "key": st.text(), "value": st.text()}
         ),
         st.dictionaries(st.sampled_from(("namespace", "key", "value", "x")), ANY),
     ),
-    max_size=40,
-)  # fmt: skip
+    max_size=5,
+)
 
 
 @pytest.fixture
@@ -58,11 +68,8 @@ def lab(tmp_path: Path) -> Iterator[Rig]:
 
 
 def said(**values: str) -> guest.Guest:
-    items = [
-        {"namespace": "yoyo", "key": key.replace("_", "-"), "value": value}
-        for key, value in values.items()
-    ]
-    return guest.read(items)
+    named = {key.replace("_", "-"): value for key, value in values.items()}
+    return guest.read([{"namespace": "yoyo", "key": "state", "value": encode(named)}])
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -77,7 +84,7 @@ def texts(value: Any) -> Iterator[str]:
 @given(ITEMS)
 def test_whatever_it_says_can_be_read_and_is_bounded(items: list[dict[str, Any]]) -> None:
     read = guest.read(items)
-    assert all(len(text) <= 16_384 for text in texts(read))
+    assert all(len(text) <= 32_768 for text in texts(read))
     assert len(read.steps) <= 32
     for step in read.steps:
         assert step.state in ("running", "done", "skipped", "failed")
@@ -91,11 +98,13 @@ def test_whatever_it_says_can_be_read_and_is_bounded(items: list[dict[str, Any]]
         assert digest == "" or len(digest) == 64
 
 
-@given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES)))
-def test_nothing_that_it_says_can_move_a_terminals_cursor(pairs: list[tuple[str, str]]) -> None:
-    read = guest.read([{"namespace": "yoyo", "key": key, "value": text} for key, text in pairs])
-    shown = [read.failed_step, *read.tail, *(step.name for step in read.steps)]
-    shown += [step.message for step in read.steps]
+@given(st.text(), st.text())
+@example("\x1b[2J\x1b]0;owned\x07", "a\rb\u202e\x9b1m")
+def test_nothing_that_it_says_can_move_a_terminals_cursor(message: str, tail: str) -> None:
+    step = f"failed 40 12 {message}"
+    read = said(phase="failed weights", step_weights=step, tail_weights=tail)
+    assert read.failed_step == "weights"
+    shown = [*read.tail, *(step.message for step in read.steps)]
     for text in shown:
         assert all(letter.isprintable() for letter in text), text
 
@@ -109,7 +118,6 @@ def test_nothing_that_it_says_can_move_a_terminals_cursor(pairs: list[tuple[str,
         "done 100",
         "done -1 1 fine",
         "done 1e3 1 fine",
-        "done 100 1 fine\nstep gpu done 100 1 forged",
         "DONE 100 1 fine",
     ],
 )
@@ -128,12 +136,20 @@ def test_a_step_is_read_as_it_is() -> None:
 
 
 def test_values_that_are_too_long_are_not_read() -> None:
-    huge = "a" * (10 << 20)
+    huge = f"request {LIFE}\n" + "a" * (10 << 20)
     read = guest.read(
-        [{"namespace": "yoyo", "key": key, "value": huge} for key in KEYS]
-        + [{"namespace": "hostkeys", "key": "ssh-ed25519", "value": huge}]
+        [
+            {"namespace": "yoyo", "key": "state", "value": huge},
+            {"namespace": "hostkeys", "key": "ssh-ed25519", "value": huge},
+        ]
     )
     assert read == guest.Guest()
+
+
+def test_only_the_one_attribute_of_ours_is_read() -> None:
+    items = [{"namespace": "yoyo", "key": "request", "value": LIFE}]
+    items += [{"namespace": "other", "key": "state", "value": f"request {LIFE}"}]
+    assert guest.read(items) == guest.Guest()
 
 
 @pytest.mark.parametrize(
@@ -224,11 +240,9 @@ def test_an_endpoint_counts_once_the_node_proves_that_it_has_the_key(lab: Rig) -
 
 def test_a_hostile_node_is_observed_like_any_other(lab: Rig) -> None:
     machines = lab.up()
-    attributes = {
-        key.replace("-", "_"): "\x1b[31m" + "x" * 9000 for key in KEYS if key != "request"
-    }
-    lab.publish(**attributes)
-    lab.publish(guards="dead-man=999999999 lifetime=999999999 platform-cap=1 monitor=1")
+    noise = {key.replace("-", "_"): "\x1b[31m" + "x" * 2000 for key in KEYS if key != "request"}
+    guards = "dead-man=999999999 lifetime=999999999 platform-cap=1 monitor=1"
+    lab.publish(**noise | {"guards": guards})
     machines.hand_over(lab.node)
     seen = machines.observe(lab.node)
     assert seen.state is MachineState.RUNNING

@@ -209,7 +209,7 @@ def test_without_apply_nothing_changes(lab: Rig) -> None:
     before = dict(lab.fake.cloud.resources)
     result = run(lab, context(lab, lab.node))
     assert len(result.found) == 4
-    assert result.removed == result.kept == ()
+    assert (result.removed, result.kept) == ((), ())
     assert lab.fake.cloud.resources == before
 
 

@@ -8,11 +8,12 @@ docs/formats/node.md lists the attributes.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from typing import Any, NamedTuple
 
 from yoyo.model.machine import BootStep, StopCause
 
-_MAX_VALUE = 16_384
+_MAX_VALUE = 32_768
 _MAX_STEPS = 32
 _STEP = re.compile(r"(running|done|skipped|failed) ([0-9]{1,3}) ([0-9]{1,7})(?: (.*))?\Z")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}\Z")
@@ -49,8 +50,8 @@ def read(values: list[dict[str, Any]]) -> Guest:
         namespace, key, value = item.get("namespace"), item.get("key"), item.get("value")
         if not isinstance(key, str) or not isinstance(value, str) or len(value) > _MAX_VALUE:
             continue
-        if namespace == "yoyo":
-            own[key] = value.strip()
+        if namespace == "yoyo" and key == "state":
+            own = _state(value)
         elif namespace == "hostkeys" and _HOST_KEY.match(value.strip()):
             host_keys.append((key[:40], value.strip()))
     phase = own.get("phase", "").split()
@@ -64,10 +65,29 @@ def read(values: list[dict[str, Any]]) -> Guest:
         guards=_guards(own.get("guards", "")),
         steps=_steps(own),
         failed_step=failed if _STEP_NAME.match(failed) else "",
-        tail=tuple(line[:300] for line in own.get(f"tail-{failed}", "").splitlines()[-15:]),
+        tail=tuple(_plain(line[:300]) for line in own.get(f"tail-{failed}", "").splitlines()[-15:]),
         stop_cause=_cause(own.get("stop-cause", ""), request_id),
         host_keys=tuple(host_keys),
     )
+
+
+def _state(text: str) -> dict[str, str]:
+    """The lines of the attribute `yoyo/state`: a name, a space, a value; some in base64."""
+    found = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition(" ")
+        if key in ("seal-key", "cert") or key.startswith("tail-"):
+            try:
+                value = b64decode(value, validate=True).decode("utf-8", "replace")
+            except ValueError:
+                continue
+        found[key] = value.strip()
+    return found
+
+
+def _plain(text: str) -> str:
+    """Text that moves no terminal's cursor and hides nothing: it is shown to the operator."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _hex(text: str) -> str:
@@ -86,7 +106,8 @@ def _steps(own: dict[str, str]) -> tuple[BootStep, ...]:
         match = _STEP.match(value)
         if key != name and match and _STEP_NAME.match(name):
             percent = min(int(match[2]), 100)
-            found.append(BootStep(name, match[1], percent, int(match[3]), (match[4] or "")[:400]))
+            message = _plain((match[4] or "")[:400])
+            found.append(BootStep(name, match[1], percent, int(match[3]), message))
     return tuple(found[:_MAX_STEPS])
 
 
