@@ -722,13 +722,28 @@ ensure_certificate() {
   : >"$RUN/engine-changed"
 }
 
+# A disk made from an image or a snapshot brings the keys of another one, which whoever can read
+# that image has: under another token they go.
+drop_foreign_keys() {
+  local token
+  token=$(metadata instance/attributes/yoyo-identity || true)
+  if [[ -z $token || (-f $ETC/identity && $(<"$ETC/identity") == "$token") ]]; then return; fi
+  rm -f "$ETC/seal.pem" "$ETC"/tls-*.pem "$ETC/engine.key"
+  : >"$RUN/engine-changed"
+  NEW_IDENTITY=$token
+}
+
 step_identity() {
+  local NEW_IDENTITY=''
   mkdir -p "$ETC" "$STATE/models"
   [[ -s $RUN/request ]] ||
     fail 'this machine has no request id' 'its metadata has no yoyo-request' 'start it with yoyo up'
   ensure_user
+  drop_foreign_keys
   ensure_seal_key
   ensure_certificate
+  # Last: a power cut before this makes them once more.
+  if [[ -n $NEW_IDENTITY ]]; then printf '%s\n' "$NEW_IDENTITY" >"$ETC/identity"; fi
   keep_value seal-key "$(openssl pkey -in "$ETC/seal.pem" -pubout | base64 --wrap 0)"
   keep_value cert "$(base64 --wrap 0 "$ETC/tls-cert.pem")"
   publish_now cert-sha256 "$(openssl x509 -in "$ETC/tls-cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)"
@@ -1294,7 +1309,7 @@ while :; do
   wait_for_attributes 10
   flock 8
   key=$(open_key) || key=''
-  if [[ $key =~ ^[A-Za-z0-9_-]{64}$ ]]; then break; fi
+  if [[ $key =~ ^[A-Za-z0-9._~+/=-]{16,256}$ ]]; then break; fi
   flock --unlock 8
   if (($(uptime_s) >= deadline)); then exit 1; fi
 done

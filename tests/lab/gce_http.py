@@ -91,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/token" and self.command == "POST":
             status, body = self.server.api.auth.grant(dict(parse_qsl(raw.decode())))
             answer = Answer(status, json.dumps(body).encode())
+        elif self.path.startswith("/v1/projects/") and self.path.endswith(":testIamPermissions"):
+            answer = self._permissions(json.loads(raw or b"{}"))
         elif self.path.startswith("/_lab/"):
             answer = self._lab(raw)
         else:
@@ -102,6 +104,15 @@ class Handler(BaseHTTPRequestHandler):
             self._send(answer.status, answer.body, "application/json; charset=UTF-8")
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
+
+    def _permissions(self, asked: dict[str, list[str]]) -> Answer:
+        """Resource Manager's projects.testIamPermissions: those that the caller has."""
+        api = self.server.api
+        if not api.auth.accepts(self.headers.get("Authorization", "")):
+            return Answer(401, b"{}")
+        denied = api.cloud.settings.denied_permissions
+        granted = [each for each in asked.get("permissions", []) if each not in denied]
+        return Answer(200, json.dumps({"permissions": granted} if granted else {}).encode())
 
     def _lab(self, raw: bytes) -> Answer:
         try:

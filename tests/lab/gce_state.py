@@ -56,6 +56,7 @@ class Settings:
         default_factory=lambda: {"NVIDIA_L4_GPUS": 8.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 8.0}
     )
     unreachable_zones: set[str] = field(default_factory=set)
+    denied_permissions: tuple[str, ...] = ()
     # False: an aggregated list fails when a zone is unreachable, unless returnPartialSuccess.
     partial_lists: bool = True
     internal_addresses: str = "10.128.0."

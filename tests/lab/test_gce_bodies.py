@@ -41,6 +41,7 @@ GCE = GceSettings(
     max_wait_s=0,
     relocate=False,
     replace_firewall=False,
+    credentials=None,
     api_endpoint=None,
 )
 ADDRESSES = st.ip_addresses(v=4).map(str)

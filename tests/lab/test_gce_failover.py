@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cloud import ZONES
-from gce_parts import FULL, INSERT, LIFE, NAME, NEXT_LIFE, START, Rig, rig
+from gce_parts import FULL, INSERT, LIFE, NAME, NEXT_LIFE, SET_METADATA, START, Rig, rig
 
 from yoyo.errors import BootFailed, CloudUnavailable, NoCapacity, QuotaExceeded, YoyoError
 from yoyo.model.machine import MachineState
@@ -284,6 +284,32 @@ def test_a_stop_ends_a_move_under_way(lab: Rig) -> None:
     with pytest.raises(BootFailed):
         lab.machines().create(lab.but(relocate=True), NEXT_LIFE)
     assert lab.zones() == [A]
+
+
+def test_a_stop_ends_a_restart_that_has_not_started_it_yet(lab: Rig) -> None:
+    lab.up()
+    lab.down()
+    before = lab.fake.called(START)
+
+    def meanwhile() -> None:
+        lab.clock.on_sleep = lambda: None
+        lab.machines().stop(lab.node)
+
+    lab.clock.on_sleep = meanwhile
+    lab.fake.faults.add(SET_METADATA, http=412, reason="conditionNotMet")
+    with pytest.raises(BootFailed):
+        lab.up(NEXT_LIFE)
+    assert lab.instance()["status"] == "TERMINATED"
+    assert lab.fake.called(START) == before
+
+
+def test_a_move_that_finds_no_place_leaves_no_snapshot(lab: Rig) -> None:
+    stopped(lab)
+    full(lab)
+    with pytest.raises(NoCapacity):
+        lab.machines().create(lab.but(relocate=True), NEXT_LIFE)
+    assert lab.fake.called("compute.disks.createSnapshot") == 1
+    assert lab.fake.paths("snapshots") == []
 
 
 def test_a_node_cannot_move_where_there_is_one_zone(lab: Rig) -> None:

@@ -1,5 +1,6 @@
 """Commands of the idle monitor: run, install."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ import typer
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
 from yoyo.cli.session import session
 from yoyo.errors import YoyoError
+
+_ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
 app = typer.Typer(
     help="Watch for idleness, and stop what idles.", no_args_is_help=True, rich_markup_mode=None
@@ -94,7 +97,10 @@ def install(
 
         kind: op.Kind = "systemd" if systemd else "cron"
         settings, chosen = work.loaded.settings, work.one_node()
-        op.refuse_unseen((value.key, value.source) for value in work.loaded.values)
+        seen = [(value.key, value.source) for value in work.loaded.values]
+        if chosen.gce is not None and chosen.gce.credentials is None and _ADC in os.environ:
+            seen.append((f"nodes.{chosen.name}.gce.credentials", _ADC))
+        op.refuse_unseen(seen)
         templates, writer = unit_tools()
         files = op.render(
             kind,
@@ -103,6 +109,7 @@ def install(
             executable=_executable(),
             user=user or getuser(),
             templates=templates,
+            stop_bound_s=work.context().machines.stop_bound_s(chosen),
         )
         written = op.write(files, write.absolute(), writer) if write is not None else []
         steps = op.next_steps(kind, files, write.absolute()) if write is not None else []

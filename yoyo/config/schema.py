@@ -137,6 +137,10 @@ GCE_KEYS: Final = (
         pattern="^[a-z][a-z0-9-]{4,28}[a-z0-9]$", expected="a project id",
     ),
     Key(
+        "gce.credentials", "path", "A credentials file, as `gcloud` or the console writes it.",
+        absent="Application Default Credentials", low=1, high=4096,
+    ),
+    Key(
         "gce.zones", "matches", "Zones to try, in this order.",
         "[us-central1-a, us-central1-b, us-central1-c]", low=1, high=130, pattern=ZONE_PATTERN,
         expected="a zone such as us-central1-a",

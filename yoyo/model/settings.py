@@ -103,6 +103,7 @@ class GceSettings(NamedTuple):
     relocate: bool
     replace_firewall: bool
     api_endpoint: str | None
+    credentials: Path | None = None  # None: Application Default Credentials
 
 
 class NodeSettings(NamedTuple):

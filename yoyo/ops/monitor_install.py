@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -53,14 +54,14 @@ def refuse_unseen(values: Iterable[tuple[str, str]]) -> None:
     unseen = [
         f"{key} comes from {source}"
         for key, source in values
-        if source.startswith(("--", "YOYO_"))
+        if source.startswith(("--", "YOYO_", "GOOGLE_"))
         and source not in _TOLD_BY_FLAG
         and not key.endswith(_NOT_NEEDED)
     ]
     if unseen:
         raise MonitorNotInstallable(
             "The monitor would run with other settings than this command.",
-            why="systemd and cron see neither this shell's YOYO_* variables nor its flags.",
+            why="systemd and cron see neither this shell's variables nor its flags.",
             fix="Write these values into yoyo.yaml, and run the command without them.",
             details=tuple(unseen),
         )
@@ -74,8 +75,12 @@ def render(
     executable: str,
     user: str,
     templates: Templates,
+    stop_bound_s: float = 0,
 ) -> list[UnitFile]:
     """The files for one node. `executable` is the absolute path of the `yoyo` script.
+
+    `stop_bound_s` is what the node's driver may need for a stop, where that is more than the
+    guard's grace.
 
     Raises:
         MonitorNotInstallable: a path, the user's name or `guards.sample_every` cannot be
@@ -92,7 +97,8 @@ def render(
     for path in (executable, config, str(settings.state_dir), str(settings.ledger)):
         _check_path(path)
     if kind == "systemd":
-        return _systemd(node, settings, argv, user, templates)
+        stop_s = max(node.guards.stop_grace_s, ceil(stop_bound_s))
+        return _systemd(node, settings, argv, user, templates, stop_s)
     return [_cron(node, argv, user, templates)]
 
 
@@ -166,6 +172,7 @@ def _systemd(
     argv: Sequence[str],
     user: str,
     templates: Templates,
+    stop_s: int,
 ) -> list[UnitFile]:
     if set(argv[0]) & set("\"'\\"):
         raise MonitorNotInstallable(
@@ -185,7 +192,7 @@ def _systemd(
         **names,
         user=user,
         command=" ".join(systemd_quote(word) for word in argv),
-        timeout_s=guards.drain_timeout_s + guards.stop_grace_s + _MARGIN_S,
+        timeout_s=guards.drain_timeout_s + stop_s + _MARGIN_S,
         # The dash lets the unit start, and yoyo say what is wrong, where a directory is missing.
         writable=" ".join(systemd_quote(f"-{path}") for path in writable),
         private_tmp=not in_tmp,

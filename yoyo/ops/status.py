@@ -14,6 +14,7 @@ from yoyo.model.status import CostStatus, NodeStatus
 from yoyo.ops.context import Context
 from yoyo.ops.lease import renew_if_due
 from yoyo.ops.settle import settle_if_free
+from yoyo.ports.machines import NeedsHandover
 
 
 def status(ctx: Context) -> NodeStatus:
@@ -26,6 +27,8 @@ def status(ctx: Context) -> NodeStatus:
         LedgerUnreadable: without the ledger there is nothing to say about lives and money.
     """
     seen = ctx.machines.observe(ctx.node)
+    if isinstance(ctx.machines, NeedsHandover) and _waits(seen):
+        ctx.machines.hand_over(ctx.node)
     healthy, model, slots, refusal = _engine(ctx, seen)
     try:
         book, notes = settle_if_free(ctx, seen, healthy=healthy)
@@ -58,6 +61,11 @@ def status(ctx: Context) -> NodeStatus:
         observed_at=ctx.clock.now(),
         notes=tuple(notes),
     )
+
+
+def _waits(seen: Observation) -> bool:
+    """Whether a boot is under way, perhaps of an `up --no-wait` that is gone."""
+    return seen.state is MachineState.RUNNING and seen.endpoint is None and not seen.failed
 
 
 def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, str]:

@@ -165,7 +165,12 @@ def _join(
             return _until_ready(ctx, life, allow_unguarded)
         except BaseException as error:
             raise _undo(ctx, life, error) from error
-    if life.booted_at is not None and not is_healthy(ctx, seen):
+    if life.booted_at is None or is_healthy(ctx, seen):
+        return seen
+    if isinstance(ctx.machines, NeedsHandover):
+        ctx.machines.reconnect(ctx.node)
+        seen = ctx.machines.observe(ctx.node)
+    if not is_healthy(ctx, seen):
         raise NodeNotReady(
             f"Node {ctx.node.name} runs, but its engine does not answer.",
             why=seen.detail or "No answer from /health.",

@@ -85,12 +85,20 @@ class Machines(Protocol):
 
 @runtime_checkable
 class NeedsHandover(Protocol):
-    """Optional: a starting machine waits for something that only the controller can give it."""
+    """Optional: machines at a distance, which need the controller's help to become of use."""
 
     def hand_over(self, node: NodeSettings) -> None:
         """Give a starting machine what it waits for, if it does; called between two looks.
 
         Idempotent. Never raises for a machine that is not there or not ready for it.
+        """
+        ...
+
+    def reconnect(self, node: NodeSettings) -> None:
+        """The machine runs and its engine does not answer: mend what lies in between.
+
+        Raises:
+            FirewallDrift, CloudDenied, CloudUnavailable.
         """
         ...
 

@@ -23,7 +23,7 @@ class GceBase:
     def __init__(self, *, state_dir: Path, tools: Tools) -> None:
         self._state_dir = state_dir
         self._tools = tools
-        self._clouds: dict[tuple[str, str | None], Cloud] = {}
+        self._clouds: dict[tuple[str, str | None, Path | None], Cloud] = {}
 
     def _memory(self, node: NodeSettings) -> Memory:
         return Memory(self._state_dir, node.name)
@@ -32,7 +32,7 @@ class GceBase:
         from yoyo.drivers.gce.cloud import Cloud
 
         gce = gce_of(node)
-        where = (gce.project, gce.api_endpoint)
+        where = (gce.project, gce.api_endpoint, gce.credentials)
         if where not in self._clouds:
             self._clouds[where] = Cloud(*where, self._tools.clock)
         return self._clouds[where]

@@ -51,10 +51,13 @@ def metadata_items(items: dict[str, str]) -> list[Document]:
 
 
 def node_metadata(
-    request_id: str, script: str, ssh_key: str, user: str, lease: str, sealed_key: str
+    request_id: str, script: str, ssh_key: str, user: str, lease: str, identity: str
 ) -> dict[str, str]:
-    """What the node is told. Nothing here is secret: `sealed_key` opens on the node alone."""
-    items = {
+    """What the node is told. Nothing here is secret.
+
+    `identity` is a token: a disk that was set up under another one makes its keys anew.
+    """
+    return {
         "startup-script": script,
         "enable-guest-attributes": "TRUE",
         "block-project-ssh-keys": "TRUE",
@@ -62,8 +65,8 @@ def node_metadata(
         "ssh-keys": f"{user}:{ssh_key}",
         "yoyo-request": request_id,
         "yoyo-lease": lease,
+        "yoyo-identity": identity,
     }
-    return items | ({"yoyo-key": sealed_key} if sealed_key else {})
 
 
 def instance(

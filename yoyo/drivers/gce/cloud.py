@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from yoyo.drivers.gce.faults import CloudFault, wrapped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from yoyo.ports.clock import Clock
 
 Document = dict[str, Any]
@@ -28,9 +30,12 @@ _TRANSIENT = (0, 408, 429, 500, 502, 503, 504)
 class Cloud:
     """One project. Clients are made at their first use and kept."""
 
-    def __init__(self, project: str, endpoint: str | None, clock: Clock) -> None:
+    def __init__(
+        self, project: str, endpoint: str | None, credentials: Path | None, clock: Clock
+    ) -> None:
         self.project = project
         self._endpoint = endpoint
+        self._credentials_file = credentials
         self._clock = clock
         self._clients: dict[str, Any] = {}
         self._credentials: Any = None
@@ -175,17 +180,24 @@ class Cloud:
     def _client(self, service: str) -> Any:
         if service not in self._clients:
             from google.api_core.client_options import ClientOptions
-            from google.auth import default
             from google.cloud import compute_v1
 
             if self._credentials is None:
-                scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-                found, _ = default(scopes=scopes)
+                found = _credentials(self._credentials_file)
                 self._credentials = _token_only(found) if self._endpoint else found
             options = ClientOptions(api_endpoint=self._endpoint) if self._endpoint else None
             made = getattr(compute_v1, f"{service}Client")
             self._clients[service] = made(credentials=self._credentials, client_options=options)
         return self._clients[service]
+
+
+def _credentials(file: Path | None) -> Any:
+    from google.auth import default, load_credentials_from_file
+
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    if file is None:
+        return default(scopes=scopes)[0]
+    return load_credentials_from_file(str(file), scopes=scopes)[0]  # type: ignore[no-untyped-call]
 
 
 def _token_only(found: Any) -> Any:

@@ -99,7 +99,7 @@ class GceMachines(GceRemote):
             ssh_public_key(self._memory(node).ssh_key()),
             SSH_USER,
             self._token(),
-            "",
+            self._memory(node).identity(),
         )
         return Start(node, request_id, metadata)
 
@@ -130,6 +130,13 @@ class GceMachines(GceRemote):
             hand_over_key(self._cloud(node), node, self._memory(node), self._tools.clock)
         except (CloudFault, YoyoError):
             return  # the next look tries again, and a start that waits too long says so
+
+    def reconnect(self, node: NodeSettings) -> None:
+        """See the port: the controller's address may have changed since the rules were made."""
+        from yoyo.drivers.gce.network import ensure_rules
+
+        with self._faults_say(f"The way to {node.name} was not mended."):
+            ensure_rules(self._cloud(node), node)
 
     def settled_in(self, node: NodeSettings) -> None:
         """See the port: a node that moved leaves its old place now."""

@@ -110,6 +110,31 @@ class Memory:
         with suppress(StateUnwritable):
             self._write("seal-key.json", json.dumps({"pem": pem}))
 
+    def identity(self) -> str:
+        """The token of the node's keys, made at the first call.
+
+        An image or a snapshot carries the keys of the disk it is of; under another token the
+        node makes its own.
+
+        Raises:
+            StateUnwritable.
+        """
+        found = self._read("identity.json")
+        token = found.get("token") if isinstance(found, dict) else None
+        return token if isinstance(token, str) and token else self.new_identity()
+
+    def new_identity(self) -> str:
+        """A fresh token: from its next start on, the node has other keys.
+
+        Raises:
+            StateUnwritable.
+        """
+        token = os.urandom(16).hex()
+        self._write("identity.json", json.dumps({"token": token}))
+        with suppress(OSError):
+            (self.directory / "seal-key.json").unlink(missing_ok=True)
+        return token
+
     def sent_key(self, request_id: str) -> str:
         """What this life's node was sent: a digest of bearer and seal key; "" when nothing."""
         found = self._read("sent-key.json")
@@ -198,6 +223,8 @@ class Memory:
             "starting",
             "seal-key.json",
             "sent-key.json",
+            "identity.json",
+            "stockouts.json",
         )
         for name in names:
             with suppress(OSError):

@@ -6,9 +6,9 @@ import ipaddress
 from typing import NamedTuple
 
 from yoyo.drivers.gce import bodies
-from yoyo.drivers.gce.cloud import Cloud, Document
+from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.faults import CloudFault, for_operator
-from yoyo.drivers.gce.names import ENGINE_RULE, NODE, firewall_names, gce_of
+from yoyo.drivers.gce.names import ENGINE_RULE, NODE, TAG, firewall_names, gce_of, port_of
 from yoyo.errors import CloudUnavailable, FirewallDrift
 from yoyo.model.settings import NodeSettings
 
@@ -80,6 +80,35 @@ def compare(cloud: Cloud, node: NodeSettings) -> Comparison:
     )
 
 
+def open_to_the_world(cloud: Cloud, node: NodeSettings) -> list[str]:
+    """Rules, of whatever name, that let everybody reach the node's SSH or engine.
+
+    Raises:
+        CloudFault.
+    """
+    ports = (22, port_of(node))
+    return [
+        str(rule["name"])
+        for rule in cloud.every("Firewalls", "list")
+        if last_part(str(rule.get("network", ""))) == gce_of(node).network
+        and rule.get("direction") == "INGRESS"
+        and not rule.get("disabled")
+        and {"0.0.0.0/0", "::/0"} & set(rule.get("sourceRanges", []))
+        and (not rule.get("targetTags") or TAG in rule["targetTags"])
+        and any(_admits(each, port) for each in rule.get("allowed", []) for port in ports)
+    ]
+
+
+def _admits(allowed: Document, port: int) -> bool:
+    """Whether one entry of a rule's `allowed` lets that TCP port through."""
+    if allowed.get("IPProtocol") not in ("tcp", "6", "all"):
+        return False
+    spans = [str(each).partition("-") for each in allowed.get("ports", [])]
+    return not spans or any(
+        int(low) <= port <= int(high or low) for low, _, high in spans if low.isdecimal()
+    )
+
+
 def remove_rules(cloud: Cloud, node: NodeSettings) -> None:
     """Remove every rule of yoyo's if no node is left in the project that it could serve.
 
@@ -106,7 +135,9 @@ def remove_rule(cloud: Cloud, name: str) -> None:
 
 
 def _compared(cloud: Cloud, node: NodeSettings) -> list[tuple[Document, Document | None]]:
-    wanted = bodies.firewalls(node, controller_address(node))
+    gce = gce_of(node)
+    from_iap_alone = gce.traffic == "tunnel" and gce.ssh_from == "iap"
+    wanted = bodies.firewalls(node, "" if from_iap_alone else controller_address(node))
     return [(rule, cloud.find("Firewalls", "get", firewall=rule["name"])) for rule in wanted]
 
 

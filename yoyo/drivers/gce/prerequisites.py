@@ -19,13 +19,24 @@ _ENABLE = "gcloud services enable compute.googleapis.com --project"
 _QUOTAS = "raise it at https://console.cloud.google.com/iam-admin/quotas"
 # docs/guides/gce.md lists them with the roles that hold them.
 PERMISSIONS: Final = (
+    "compute.addresses.delete",
+    "compute.addresses.list",
     "compute.disks.create",
+    "compute.disks.createSnapshot",
     "compute.disks.delete",
     "compute.disks.list",
+    "compute.disks.setLabels",
+    "compute.disks.useReadOnly",
     "compute.firewalls.create",
     "compute.firewalls.delete",
     "compute.firewalls.get",
     "compute.firewalls.list",
+    "compute.firewalls.update",
+    "compute.globalOperations.get",
+    "compute.images.create",
+    "compute.images.get",
+    "compute.images.getFromFamily",
+    "compute.images.setLabels",
     "compute.images.useReadOnly",
     "compute.instances.create",
     "compute.instances.delete",
@@ -36,14 +47,27 @@ PERMISSIONS: Final = (
     "compute.instances.setLabels",
     "compute.instances.setMetadata",
     "compute.instances.setScheduling",
+    "compute.instances.setServiceAccount",
+    "compute.instances.setTags",
     "compute.instances.start",
     "compute.instances.stop",
+    "compute.machineTypes.get",
     "compute.networks.get",
     "compute.networks.updatePolicy",
+    "compute.projects.get",
+    "compute.regionOperations.get",
+    "compute.regions.get",
+    "compute.snapshots.create",
+    "compute.snapshots.delete",
+    "compute.snapshots.list",
+    "compute.snapshots.setLabels",
+    "compute.snapshots.useReadOnly",
+    "compute.subnetworks.get",
     "compute.subnetworks.use",
     "compute.subnetworks.useExternalIp",
     "compute.zoneOperations.get",
     "compute.zoneOperations.list",
+    "compute.zones.list",
 )
 
 
@@ -192,6 +216,13 @@ def _firewall(cloud: Cloud, node: NodeSettings) -> Found:
     lines = network.compare(cloud, node).drift
     if lines:
         return Found("firewall", False, "; ".join(lines), "yoyo up --replace-firewall")
+    wide = network.open_to_the_world(cloud, node)
+    if wide:
+        return Found(
+            "firewall", False, f"{', '.join(wide)} lets everybody reach the node",
+            f"gcloud compute firewall-rules delete {' '.join(wide)}, or narrow it, or use a "
+            "network of your own",
+        )  # fmt: skip
     return Found("firewall", True, "no rule of yoyo's names differs from what is wanted", "")
 
 

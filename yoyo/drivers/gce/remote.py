@@ -173,6 +173,8 @@ class GceRemote(GceBase):
                 request_id=str(uuid.uuid4()),
             )
             self._cloud(node).wait(operation, _BAKE_S)
+        # The image holds this disk's private keys: they must not be those of a node at work.
+        self._memory(node).new_identity()
         return f"projects/{gce.project}/global/images/{name}"
 
     def leftovers(
