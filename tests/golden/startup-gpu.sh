@@ -663,8 +663,9 @@ step_guards() {
   CHANGED=no
   install_guard_units
   if [[ $CHANGED == yes ]]; then
+    # Enabling reloads by itself; once is enough.
+    systemctl --no-reload --quiet enable "${timers[@]}"
     systemctl daemon-reload
-    systemctl enable --quiet "${timers[@]}"
     systemctl restart "${timers[@]}"
   elif ! each_is enabled || ! each_is active; then
     systemctl enable --quiet --now "${timers[@]}"
@@ -697,9 +698,19 @@ keep() {
   mv -f "$1" "$2"
 }
 
+# Half a second of arithmetic, begun before it is needed.
+begin_seal_key() {
+  if [[ -s $ETC/seal.pem ]]; then return; fi
+  mkdir -p "$ETC"
+  rm -f "$ETC/seal.pem.part"
+  (umask 077 && exec openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out "$ETC/seal.pem.part" 2>/dev/null) &
+  SEAL_KEY_JOB=$!
+}
+
 ensure_seal_key() {
   if openssl pkey -in "$ETC/seal.pem" -noout 2>/dev/null; then return; fi
-  (umask 077 && openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out "$ETC/seal.pem.part")
+  openssl pkey -in "$ETC/seal.pem.part" -noout 2>/dev/null ||
+    (umask 077 && openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out "$ETC/seal.pem.part")
   keep "$ETC/seal.pem.part" "$ETC/seal.pem" root:root 0600
 }
 
@@ -1352,8 +1363,8 @@ step_key() {
   local CHANGED=no
   install_key_scripts
   if [[ $CHANGED == yes ]]; then
+    systemctl --no-reload --quiet enable yoyo-key.service
     systemctl daemon-reload
-    systemctl enable --quiet yoyo-key.service
     systemctl --no-block restart yoyo-key.service
   elif ! systemctl --quiet is-active yoyo-key.service; then
     systemctl --no-block enable --quiet --now yoyo-key.service
@@ -1457,8 +1468,8 @@ step_unit() {
   local CHANGED=no state
   install_engine_unit
   if [[ $CHANGED == yes ]]; then
+    systemctl --no-reload --quiet enable yoyo-engine.service
     systemctl daemon-reload
-    systemctl enable --quiet yoyo-engine.service
     : >"$RUN/engine-changed"
   fi
   state=$(systemctl is-active yoyo-engine.service || true)
@@ -1467,7 +1478,7 @@ step_unit() {
     return
   fi
   systemctl reset-failed yoyo-engine.service 2>/dev/null || true
-  systemctl enable --quiet yoyo-engine.service
+  systemctl --quiet is-enabled yoyo-engine.service || systemctl enable --quiet yoyo-engine.service
   # Stopped first, and waited for: the step health must not take the old one's answer.
   systemctl stop yoyo-engine.service
   systemctl --no-block start yoyo-engine.service
@@ -1513,7 +1524,7 @@ step_health() {
       progress 0 "the engine answers ${code/000/nothing yet}"
       told=$code
     fi
-    sleep 0.5
+    sleep 0.1
   done
 }
 
@@ -1559,6 +1570,8 @@ main() {
   rm -f "$RUN/failed"
   trap at_exit EXIT
 
+  SEAL_KEY_JOB=''
+  begin_seal_key
   begin_step guards
   execute_step
   announce_boot
@@ -1570,6 +1583,7 @@ main() {
     run_step packages
     announce_boot
   fi
+  if [[ -n $SEAL_KEY_JOB ]]; then wait "$SEAL_KEY_JOB" || true; fi
   run_step identity
 
   # Each chain becomes a process group, so that at_exit ends what a chain started.
