@@ -20,6 +20,14 @@ def _insert(cloud: Cloud, call: Call) -> JSON:
     return begin(cloud, call, path)
 
 
+def _update(cloud: Cloud, call: Call) -> JSON:
+    """PUT: the rule is what the body says, and nothing of the old one stays."""
+    path = f"{call.scope}/firewalls/{call.path['firewall']}"
+    kept = {name: cloud.get(path)[name] for name in ("id", "creationTimestamp")}
+    cloud.put(path, {**_checked(cloud, call, call.body), **kept})
+    return begin(cloud, call, path)
+
+
 def _patch(cloud: Cloud, call: Call) -> JSON:
     path = _firewall(call)
     kept = cloud.get(path)
@@ -99,6 +107,7 @@ def _addresses_everywhere(cloud: Cloud, call: Call) -> JSON:
 METHODS: dict[str, Handler] = {
     "compute.firewalls.insert": _insert,
     "compute.firewalls.patch": _patch,
+    "compute.firewalls.update": _update,
     "compute.firewalls.delete": _delete_firewall,
     "compute.firewalls.get": lambda cloud, call: cloud.get(_firewall(call)),
     "compute.firewalls.list": lambda cloud, call: listed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -15,14 +14,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import gce_network
 from cloud import gce_node
 from fake_gce import FakeGce
-from gce_api import METHODS
-from gce_clients import PROJECT, ZONE, Google, google_for, gpu_instance
-from gce_http import Handler
-from gce_operations import begin
-from gce_state import JSON, Call, Cloud, Settings
+from gce_clients import ZONE, Google, google_for, gpu_instance
+from gce_state import JSON, Settings
 from light_host import LightHost, identity
 from node_state import encode
 from sample_node import NODE, TOOLS
@@ -180,16 +175,10 @@ def rig(
     settings: Settings | None = None,
     *,
     machines: bool = False,
-    granted: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[Rig]:
-    """A fake whose machines do nothing, or, with `machines`, live in threads.
-
-    `granted` says which permissions the credentials have.
-    """
-    METHODS.setdefault("compute.firewalls.update", _update_firewall)
+    """A fake whose machines do nothing, or, with `machines`, live in threads."""
     host = LightHost(lease_s=NODE.guards.lease_s) if machines else None
     with FakeGce(settings, host=host) as fake:
-        fake._server.RequestHandlerClass = _with_permissions(granted)
         key = fake.credentials(tmp_path / "service-account.json")
         with patch.dict(os.environ, GOOGLE_APPLICATION_CREDENTIALS=str(key)):
             made = Rig(fake, gce_node(fake), tmp_path, host)
@@ -201,32 +190,6 @@ def rig(
 def _by_google(made: Rig) -> set[str]:
     """What a test did as somebody else, which need not carry ids."""
     return made.unlabelled_calls() if "google" in vars(made) else set()
-
-
-def _update_firewall(cloud: Cloud, call: Call) -> JSON:
-    """PUT: the rule is what the body says, and nothing of the old one stays."""
-    path = f"{call.scope}/firewalls/{call.path['firewall']}"
-    kept = {name: cloud.get(path)[name] for name in ("id", "creationTimestamp")}
-    cloud.put(path, {**gce_network._checked(cloud, call, call.body), **kept})
-    return begin(cloud, call, path)
-
-
-def _with_permissions(granted: Callable[[str], bool]) -> type[Handler]:
-    """The fake's HTTP with Resource Manager's testIamPermissions, which is no part of Compute."""
-
-    class WithPermissions(Handler):
-        def do_POST(self) -> None:
-            if self.path != f"/v1/projects/{PROJECT}:testIamPermissions":
-                self._serve()
-                return
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer: JSON = {"permissions": [each for each in body["permissions"] if granted(each)]}
-            status = 200
-            if not self.server.api.auth.accepts(self.headers.get("Authorization", "")):
-                status, answer = 401, {"error": {"code": 401, "message": "who is there?"}}
-            self._send(status, json.dumps(answer).encode(), "application/json")
-
-    return WithPermissions
 
 
 def in_thread(work: Callable[[], object]) -> Callable[[], BaseException | None]:

@@ -41,7 +41,6 @@ GCE = GceSettings(
     max_wait_s=0,
     relocate=False,
     replace_firewall=False,
-    credentials=None,
     api_endpoint=None,
 )
 ADDRESSES = st.ip_addresses(v=4).map(str)
@@ -162,11 +161,11 @@ def test_metadata_comes_back_as_it_went(items: dict[str, str]) -> None:
     assert problems("Metadata", body) == []
 
 
-def test_the_sealed_key_is_told_only_where_there_is_one() -> None:
-    told = bodies.node_metadata(LIFE, "script", "ssh-ed25519 AAAA", "yoyo", "now", "")
+def test_a_node_is_told_no_key_before_it_has_published_one_to_seal_for() -> None:
+    told = bodies.node_metadata(LIFE, "script", "ssh-ed25519 AAAA", "yoyo", "now", "token")
     assert "yoyo-key" not in told
-    sealed = bodies.node_metadata(LIFE, "script", "ssh-ed25519 AAAA", "yoyo", "now", "b64")
-    assert sealed == told | {"yoyo-key": "b64"}
+    assert (told["yoyo-request"], told["yoyo-lease"]) == (LIFE, "now")
+    assert told["block-project-ssh-keys"] == told["enable-guest-attributes"] == "TRUE"
 
 
 @given(st.integers(1, 63))

@@ -64,6 +64,8 @@ def scope_of(code: str, message: str, http_status: int = 200) -> Scope:
         return Scope.ZONE
     if code in _REGION_CODES:
         return Scope.REGION
+    if "machineTypes/" in message and http_status in (400, 404):
+        return Scope.ZONE  # that zone has no machines of the type
     if code in _QUOTA_CODES:
         # Quota metrics of all regions together end so: GPUS_ALL_REGIONS, CPUS_ALL_REGIONS.
         return Scope.GLOBAL if "ALL_REGIONS" in message.upper().replace("-", "_") else Scope.REGION

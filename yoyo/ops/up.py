@@ -19,6 +19,7 @@ from yoyo.errors import (
     NodeNotReady,
     OverBudget,
     QuotaExceeded,
+    YoyoError,
 )
 from yoyo.model.engine import Health
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
@@ -112,6 +113,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         life = book.current(ctx.node.name)
         if life is not None:
             seen = _join(ctx, life, seen, wait, allow_unguarded)
+            notes += _tidy(ctx) if wait and life.booted_at is None else []
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
         ctx.machines.plan(ctx.node)
         require_sound(ctx.ledger)
@@ -133,6 +135,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
                 refuse_frozen(ctx)
         except BaseException as error:
             raise _undo(ctx, life, error) from error
+        notes += _tidy(ctx) if wait else []
         return _result(ctx, life, seen, notes, begun, already_up=False, waited=wait)
 
 
@@ -207,9 +210,18 @@ def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation
         )
     refuse_frozen(ctx)
     ctx.ledger.append(boot_complete(life, ctx.operator))
-    if isinstance(ctx.machines, NeedsHandover):
-        ctx.machines.settled_in(ctx.node)
     return seen
+
+
+def _tidy(ctx: Context) -> list[str]:
+    """Remove what was kept until the node was healthy. It stays up even if that fails."""
+    if not isinstance(ctx.machines, NeedsHandover):
+        return []
+    try:
+        ctx.machines.settled_in(ctx.node)
+    except YoyoError as error:
+        return [f"{error.what} {error.why}: see `yoyo sweep`"]
+    return []
 
 
 def _wait_healthy(ctx: Context) -> Observation:

@@ -25,9 +25,16 @@ from yoyo.core.failover import (
 from yoyo.drivers.gce import bodies
 from yoyo.drivers.gce.cloud import Cloud, Document
 from yoyo.drivers.gce.faults import CloudFault, for_operator, no_place
-from yoyo.drivers.gce.look import metadata_of, request_of, started_in_this_life, zone_of
+from yoyo.drivers.gce.look import (
+    every_instance,
+    metadata_of,
+    request_of,
+    started_in_this_life,
+    zone_of,
+)
 from yoyo.drivers.gce.memory import Memory
 from yoyo.drivers.gce.names import gce_of, instance_name, labels_of
+from yoyo.drivers.gce.removal import remove
 from yoyo.errors import BootFailed, CloudUnavailable, ForeignNode
 from yoyo.model.settings import NodeSettings
 from yoyo.ports.clock import Clock
@@ -110,6 +117,30 @@ class Creator:
                 raise
             # A name that is taken is ours if an earlier try of this same start made it.
             self._refuse_other(start, zone, fault)
+        self._yield_to_earlier(start, zone)
+
+    def _yield_to_earlier(self, start: Start, zone: str) -> None:
+        """Names are unique in a zone alone: of two starts in two zones the earlier one stays.
+
+        Request ids are UUIDv7, so that both sides see the same order.
+
+        Raises:
+            ForeignNode: ours was removed again.
+        """
+        others = [
+            each
+            for each in every_instance(self._cloud, start.node)
+            if zone_of(each) != zone and each.get("status") not in _STOPPED
+        ]
+        earlier = [each for each in others if request_of(each, start.node) < start.request_id]
+        if not earlier:
+            return
+        remove(self._cloud, "instance", instance_name(start.node), zone)
+        raise ForeignNode(
+            f"Another machine named {instance_name(start.node)} is in {zone_of(earlier[0])}.",
+            why="It was started at the same time, by another controller, and a little earlier.",
+            fix="Use that one, or give the node of this controller another name.",
+        )
 
     def _refuse_other(self, start: Start, zone: str, fault: CloudFault) -> None:
         found = self._cloud.find("Instances", "get", zone=zone, instance=instance_name(start.node))

@@ -181,10 +181,10 @@ class GceMachines(GceRemote):
 
     def delete(self, node: NodeSettings) -> None:
         """See the port: instance, disks, snapshots, addresses, and the last node's firewall."""
-        from yoyo.drivers.gce.stop import remove
+        from yoyo.drivers.gce.stop import remove_node
 
         with self._faults_say(f"Node {node.name} was not deleted whole."):
-            running = remove(self._cloud(node), node)
+            running = remove_node(self._cloud(node), node)
         if running:
             raise NodeBusy(
                 f"Node {node.name} still runs.",

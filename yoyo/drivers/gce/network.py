@@ -9,6 +9,7 @@ from yoyo.drivers.gce import bodies
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.faults import CloudFault, for_operator
 from yoyo.drivers.gce.names import ENGINE_RULE, NODE, TAG, firewall_names, gce_of, port_of
+from yoyo.drivers.gce.removal import remove
 from yoyo.errors import CloudUnavailable, FirewallDrift
 from yoyo.model.settings import NodeSettings
 
@@ -122,16 +123,7 @@ def remove_rules(cloud: Cloud, node: NodeSettings) -> None:
     _, ssh_rule = firewall_names(node)
     for rule in cloud.every("Firewalls", "list"):
         if rule["name"] == ssh_rule or rule["name"].startswith(ENGINE_RULE):
-            remove_rule(cloud, rule["name"])
-
-
-def remove_rule(cloud: Cloud, name: str) -> None:
-    """Remove one rule; one that is gone is fine."""
-    try:
-        cloud.carry_out("Firewalls", "delete", _OPERATION_S, firewall=name)
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise
+            remove(cloud, "firewall", rule["name"])
 
 
 def _compared(cloud: Cloud, node: NodeSettings) -> list[tuple[Document, Document | None]]:

@@ -10,10 +10,11 @@ from contextlib import suppress
 
 from yoyo.drivers.gce.bodies import is_ours
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
-from yoyo.drivers.gce.create import OPERATION_S, Creator, Start
+from yoyo.drivers.gce.create import Creator, Start
 from yoyo.drivers.gce.faults import CloudFault
 from yoyo.drivers.gce.look import every_instance, find_instance, zone_of
 from yoyo.drivers.gce.names import gce_of, instance_name, labels_of
+from yoyo.drivers.gce.removal import remove
 from yoyo.errors import BootFailed, NoCapacity, QuotaExceeded
 from yoyo.model.settings import NodeSettings
 
@@ -47,13 +48,13 @@ def relocate(cloud: Cloud, creator: Creator, start: Start, old: Document) -> Non
     except (NoCapacity, QuotaExceeded, BootFailed):
         # No disk is being made from it: the snapshot would cost money for nothing.
         with suppress(CloudFault):
-            remove_snapshot(cloud, snapshot_name(node))
+            remove(cloud, "snapshot", snapshot_name(node))
         raise
 
 
 def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
     node, name = start.node, snapshot_name(start.node)
-    remove_snapshot(cloud, name)  # of a move that was cut short: the disk may have changed since
+    remove(cloud, "snapshot", name)  # of a move that was cut short: the disk may have changed since
     disk = next(each for each in old["disks"] if each.get("boot"))
     cloud.carry_out(
         "Disks",
@@ -63,15 +64,6 @@ def _snapshot(cloud: Cloud, start: Start, old: Document) -> None:
         disk=last_part(disk["source"]),
         snapshot_resource={"name": name, "labels": labels_of(node, start.request_id)},
     )
-
-
-def remove_snapshot(cloud: Cloud, name: str) -> None:
-    """Remove a snapshot; one that is gone is fine."""
-    try:
-        cloud.carry_out("Snapshots", "delete", OPERATION_S, snapshot=name)
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise
 
 
 def drop_old_places(cloud: Cloud, node: NodeSettings) -> None:
@@ -86,20 +78,5 @@ def drop_old_places(cloud: Cloud, node: NodeSettings) -> None:
     here = find_instance(cloud, node)
     for each in every:
         if here is not None and zone_of(each) != zone_of(here) and is_ours(each, node):
-            remove_instance(cloud, each)
-    remove_snapshot(cloud, snapshot_name(node))
-
-
-def remove_instance(cloud: Cloud, instance: Document) -> None:
-    """Remove an instance with the disks that were made with it; one that is gone is fine."""
-    try:
-        cloud.carry_out(
-            "Instances",
-            "delete",
-            OPERATION_S,
-            zone=zone_of(instance),
-            instance=instance["name"],
-        )
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise
+            remove(cloud, "instance", str(each["name"]), zone_of(each))
+    remove(cloud, "snapshot", snapshot_name(node))

@@ -188,10 +188,11 @@ class GceRemote(GceBase):
 
     def remove(self, node: NodeSettings, leftover: Leftover) -> None:
         """See the port."""
-        from yoyo.drivers.gce.sweep import remove
+        from yoyo.drivers.gce.removal import remove
 
         with self._faults_say(f"{leftover.kind} {leftover.name} was not removed."):
-            remove(self._cloud(node), leftover)
+            place = "" if leftover.place == "global" else leftover.place
+            remove(self._cloud(node), leftover.kind, leftover.name, place)
 
     def _instance(self, node: NodeSettings) -> Document:
         """The node's instance.

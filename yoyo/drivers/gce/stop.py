@@ -10,7 +10,7 @@ from yoyo.drivers.gce.look import every_instance, find_instance, request_of, zon
 from yoyo.drivers.gce.memory import Memory
 from yoyo.drivers.gce.names import NODE
 from yoyo.drivers.gce.network import remove_rules
-from yoyo.drivers.gce.relocate import remove_instance, remove_snapshot
+from yoyo.drivers.gce.removal import remove
 from yoyo.errors import ForeignNode
 from yoyo.model.settings import NodeSettings
 from yoyo.ports.clock import Clock
@@ -73,7 +73,7 @@ def _not_ready(fault: CloudFault) -> bool:
     return fault.code in _NOT_READY
 
 
-def remove(cloud: Cloud, node: NodeSettings) -> str:
+def remove_node(cloud: Cloud, node: NodeSettings) -> str:
     """Remove the node's instances and what carries its label; the status of one that runs.
 
     Raises:
@@ -84,31 +84,13 @@ def remove(cloud: Cloud, node: NodeSettings) -> str:
         if instance.get("status") not in _DOWN:
             return str(instance.get("status"))
     for instance in own:
-        remove_instance(cloud, instance)
+        remove(cloud, "instance", str(instance["name"]), zone_of(instance))
     label = f"labels.{NODE}={node.name}"
     for disk in cloud.every("Disks", "aggregated_list", filter=label):
-        remove_disk(cloud, disk["name"], last_part(disk["zone"]))
+        remove(cloud, "disk", disk["name"], last_part(disk["zone"]))
     for snapshot in cloud.every("Snapshots", "list", filter=label):
-        remove_snapshot(cloud, snapshot["name"])
+        remove(cloud, "snapshot", snapshot["name"])
     for address in cloud.every("Addresses", "aggregated_list", filter=label):
-        remove_address(cloud, address["name"], last_part(address["region"]))
+        remove(cloud, "address", address["name"], last_part(address["region"]))
     remove_rules(cloud, node)
     return ""
-
-
-def remove_disk(cloud: Cloud, name: str, zone: str) -> None:
-    """Remove a disk; one that is gone is fine."""
-    try:
-        cloud.carry_out("Disks", "delete", _OPERATION_S, zone=zone, disk=name)
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise
-
-
-def remove_address(cloud: Cloud, name: str, region: str) -> None:
-    """Give a reserved address back; one that is gone is fine."""
-    try:
-        cloud.carry_out("Addresses", "delete", _OPERATION_S, region=region, address=name)
-    except CloudFault as fault:
-        if fault.status != 404:
-            raise

@@ -10,9 +10,6 @@ from decimal import Decimal
 
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.names import NODE, PREFIX, REQUEST
-from yoyo.drivers.gce.network import remove_rule
-from yoyo.drivers.gce.relocate import remove_instance, remove_snapshot
-from yoyo.drivers.gce.stop import remove_address, remove_disk
 from yoyo.model.machine import Leftover
 from yoyo.model.settings import NodeSettings
 
@@ -134,23 +131,3 @@ def _monthly(node: NodeSettings, kind: str, document: Document) -> Decimal | Non
         running = hourly * _HOURS_A_MONTH if hourly and document["status"] in _RUNNING else 0
         return (disk * sum(sizes) + running).quantize(cent)
     return None
-
-
-def remove(cloud: Cloud, leftover: Leftover) -> None:
-    """Remove one; one that is gone is fine.
-
-    Raises:
-        CloudFault.
-    """
-    name, place = leftover.name, leftover.place
-    match leftover.kind:
-        case "instance":
-            remove_instance(cloud, {"name": name, "zone": place})
-        case "snapshot":
-            remove_snapshot(cloud, name)
-        case "firewall":
-            remove_rule(cloud, name)
-        case "disk":
-            remove_disk(cloud, name, place)
-        case "address":
-            remove_address(cloud, name, place)
