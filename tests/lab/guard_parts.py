@@ -1,4 +1,4 @@
-"""What the tests of guards and of running nodes look at, on a real machine of the lab."""
+"""Nodes of the lab for the tests of guards: what is done to them, and how their end is booked."""
 
 from __future__ import annotations
 
@@ -16,68 +16,119 @@ from urllib.parse import urlsplit
 
 from lab_commands import LabPlace
 
-NAME = "yoyo-l4"
 HOURLY_USD = Decimal("0.71")  # as lab.py configures it
+ENDS = ("TEARDOWN_COMPLETE", "PREEMPTION")
 # The dead-man looks every 30 s; this only makes it look more often.
-HURRY = """\
-[Timer]
-OnBootSec=
-OnBootSec=1s
-OnUnitInactiveSec=1s
-AccuracySec=100ms
-"""
+OFTEN = {
+    "timer": "[Timer]\nOnBootSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nAccuracySec=100ms\n",
+    "service": "[Unit]\nStartLimitIntervalSec=0\n",
+}
 
 
-def on_node(place: LabPlace, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command on the machine as root, past ssh; it must succeed."""
-    done = place.lab.host.execute(NAME, *command)
-    assert done.returncode == 0, (command, done.stdout, done.stderr)
-    return done
+def configure_nodes(place: LabPlace, guards: dict[str, str]) -> None:
+    """Write a yoyo.yaml with a node for each name, which differ in their guards."""
+    blocks = []
+    for name, text in guards.items():
+        place.lab.configure(guards=text)
+        head, first, block = (place.root / "yoyo.yaml").read_text().partition("  l4:\n")
+        blocks.append(first.replace("l4", name) + block)
+    (place.root / "yoyo.yaml").write_text(head + "".join(blocks))
 
 
-def on_disk(place: LabPlace, path: str) -> Path:
-    """A file of the running machine, from here."""
-    return place.lab.host.root(NAME) / path.lstrip("/")
+class LabNode:
+    """One node: its commands, its machine past ssh, and its rows in the ledger."""
 
+    def __init__(self, place: LabPlace, name: str = "l4") -> None:
+        self.place = place
+        self.name = name
+        self.machine = f"yoyo-{name}"
 
-def hurry(place: LabPlace) -> None:
-    """Have the machine's dead-man look every second."""
-    drop_in = on_disk(place, "/etc/systemd/system/yoyo-dead-man.timer.d/hurry.conf")
-    drop_in.parent.mkdir(exist_ok=True)
-    drop_in.write_text(HURRY)
-    on_node(place, "systemctl", "daemon-reload")
-    on_node(place, "systemctl", "restart", "yoyo-dead-man.timer")
+    def up(self) -> Any:
+        """Bring it up; what `up` says."""
+        return self.place.json("up", "--node", self.name)
 
+    def status(self) -> Any:
+        """Its status document."""
+        return self.place.json("status", "--node", self.name)["nodes"][0]
 
-def wait_until_off(place: LabPlace, timeout_s: float = 120) -> dict[str, Any]:
-    """Wait, without any command of yoyo's, until the machine has stopped; its instance then."""
-    return place.lab.fake.wait_for(NAME, "TERMINATED", timeout_s)
+    def inside(self, *command: str) -> str:
+        """What a command says that is run on the machine as root; it must succeed."""
+        done = self.place.lab.host.execute(self.machine, *command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
 
+    def file(self, path: str) -> Path:
+        """A file of the running machine, from here."""
+        return self.place.lab.host.root(self.machine) / path.lstrip("/")
 
-def uptime_s(place: LabPlace) -> float:
-    """Seconds since the machine booted, by its own count."""
-    return float(on_node(place, "cat", "/proc/uptime").stdout.split()[0])
+    def uptime_s(self) -> float:
+        """Seconds since the machine booted, by its own count."""
+        return float(self.inside("cat", "/proc/uptime").split()[0])
 
+    def hurry(self) -> None:
+        """Have the dead-man look every second."""
+        for kind, text in OFTEN.items():
+            drop_in = self.file(f"/etc/systemd/system/yoyo-dead-man.{kind}.d/often.conf")
+            drop_in.parent.mkdir()
+            drop_in.write_text(text)
+        self.inside("systemctl", "daemon-reload")
+        self.inside("systemctl", "restart", "yoyo-dead-man.timer")
 
-def key_of(place: LabPlace) -> str:
-    """The bearer key that this controller has."""
-    return (place.root / ".yoyo/nodes/l4/key").read_text().strip()
+    def wedge_engine(self) -> None:
+        """The engine's processes stay, and do nothing any more."""
+        self.inside("systemctl", "kill", "--signal=STOP", "yoyo-engine.service")
+
+    def wait_for_serial(self, text: str, timeout_s: float = 60) -> None:
+        """Wait until the machine has written that to its console."""
+        cloud = self.place.lab.fake.cloud
+        with cloud.changed:
+            vm = cloud.vms[cloud.instance_path(self.machine)]
+            assert cloud.changed.wait_for(lambda: text.encode() in vm.serial, timeout_s), vm.serial
+
+    def wait_until_off(self, timeout_s: float = 90) -> None:
+        """Wait, without any command of yoyo's, until the machine has stopped."""
+        self.place.lab.fake.wait_for(self.machine, "TERMINATED", timeout_s)
+
+    def end(self) -> dict[str, Any]:
+        """The row that closes its newest life."""
+        lines = self.place.run("ledger", "show", "--json").stdout.splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [
+            row for row in rows if row["node_id"] == self.name and row["event_type"] in ENDS
+        ][-1]
+
+    def assert_ended(self, event: str, error_code: str, operator: str) -> None:
+        """The newest life is booked as ended so, and its cost is of the platform's own times."""
+        end = self.end()
+        assert (end["event_type"], end["error_code"]) == (event, error_code)
+        assert end["operator_id"] == operator
+        instance = self.place.lab.fake.instance(self.machine)
+        assert instance is not None
+        started, stopped = (
+            datetime.fromisoformat(instance[f"last{which}Timestamp"]) for which in ("Start", "Stop")
+        )
+        seconds = Decimal(str((stopped - started).total_seconds()))
+        assert Decimal(end["gpu_seconds"]) == seconds
+        assert abs(Decimal(end["cost_usd"]) - seconds * HOURLY_USD / 3600) < Decimal("0.000001")
+
+    def assert_preempted(self, error_code: str, operator: str) -> None:
+        """`status` finds it stopped, and books what stopped it."""
+        assert self.status()["state"] == "stopped"
+        self.assert_ended("PREEMPTION", error_code, operator)
 
 
 @contextmanager
 def working(place: LabPlace, endpoint: str) -> Iterator[http.client.HTTPResponse]:
-    """A long answer of the engine, straight from its endpoint: no command of yoyo's sees it.
+    """A long answer of l4's engine, straight from its endpoint: no command of yoyo's sees it.
 
     The engine works until the block ends, which breaks the connection.
     """
     at = urlsplit(endpoint)
-    # Whose certificate it is, is tested elsewhere.
-    trusting = ssl._create_unverified_context()
-    connection = http.client.HTTPSConnection(
-        at.hostname or "", at.port, timeout=30, context=trusting
-    )
+    key = (place.root / ".yoyo/nodes/l4/key").read_text().strip()
+    trusting = ssl._create_unverified_context()  # the pin is tested elsewhere
+    connection = http.client.HTTPSConnection(at.hostname or "", at.port, timeout=30, context=trusting)
     question = {"prompt": "Say something", "max_tokens": 30_000, "stream": True}
-    headers = {"Authorization": f"Bearer {key_of(place)}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/completions", json.dumps(question), headers)
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
@@ -88,42 +139,7 @@ def working(place: LabPlace, endpoint: str) -> Iterator[http.client.HTTPResponse
         connection.close()
 
 
-def rows(place: LabPlace) -> list[dict[str, Any]]:
-    """The ledger."""
-    lines = place.run("ledger", "show", "--json").stdout.splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def end_of_life(place: LabPlace) -> dict[str, Any]:
-    """The row that closes the newest life."""
-    closing = ("TEARDOWN_COMPLETE", "PREEMPTION")
-    return [row for row in rows(place) if row["event_type"] in closing][-1]
-
-
-def assert_booked(
-    place: LabPlace, instance: dict[str, Any], event: str, error_code: str, operator: str
-) -> None:
-    """The newest life was ended so, and its cost is from the platform's own times."""
-    end = end_of_life(place)
-    assert (end["event_type"], end["error_code"]) == (event, error_code)
-    assert end["operator_id"] == operator
-    started, stopped = (
-        datetime.fromisoformat(instance[f"last{which}Timestamp"]) for which in ("Start", "Stop")
-    )
-    seconds = Decimal(str((stopped - started).total_seconds()))
-    assert Decimal(end["gpu_seconds"]) == seconds
-    assert abs(Decimal(end["cost_usd"]) - seconds * HOURLY_USD / 3600) < Decimal("0.000001")
-
-
-def assert_preempted_by(
-    place: LabPlace, instance: dict[str, Any], error_code: str, operator: str
-) -> None:
-    """`status` finds the machine stopped, and books the guard that did it."""
-    assert place.status()["state"] == "stopped"
-    assert_booked(place, instance, "PREEMPTION", error_code, operator)
-    place.run("ledger", "verify", "--strict")
-
-
 def guard(status: dict[str, Any], name: str) -> dict[str, Any]:
-    """One guard of a status or of what `up` returned."""
-    return next(each for each in status["guards"] if each["name"] == name)
+    """One guard of a status or of what `up` says."""
+    found: dict[str, Any] = next(each for each in status["guards"] if each["name"] == name)
+    return found
