@@ -85,6 +85,12 @@ publish_now() {
   send_state now
 }
 
+# publish_last KEY VALUE: a guard's word before it powers off. It waits for nothing and nobody.
+publish_last() {
+  keep_value "$1" "$2" || true
+  send_state last
+}
+
 keep_value() {
   local part=$RUN/state.d/.$1.$BASHPID
   mkdir -p "$RUN/state.d"
@@ -97,11 +103,11 @@ uptime_cs() {
   printf '%s\n' "${up/./}"
 }
 
-# send_state now|later. SENT holds when the writes of the last minute were made.
+# send_state now|later|last. SENT holds when the writes of the last minute were made.
 send_state() {
   local now last count before=() sent each wait_cs
   exec 7>"$RUN/state.lock"
-  flock 7
+  if [[ $1 == last ]]; then flock --timeout 1 7 || true; else flock 7; fi
   while :; do
     now=$(uptime_cs) last=-100000 count=0 sent=()
     if [[ -f $RUN/state.sent ]]; then mapfile -t before <"$RUN/state.sent"; fi
@@ -110,7 +116,7 @@ send_state() {
     done
     if [[ $1 == later ]]; then wait_cs=$((last + PUBLISH_EVERY_S * 100 - now)); else wait_cs=$((last + 40 - now)); fi
     if ((count >= 7)); then wait_cs=$((sent[0] + 6000 - now)); fi
-    if ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
+    if [[ $1 == last ]] || ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
     if [[ $1 == later ]]; then
       send_later "$wait_cs"
       exec 7>&-
@@ -389,6 +395,12 @@ publish_now() {
   send_state now
 }
 
+# publish_last KEY VALUE: a guard's word before it powers off. It waits for nothing and nobody.
+publish_last() {
+  keep_value "$1" "$2" || true
+  send_state last
+}
+
 keep_value() {
   local part=$RUN/state.d/.$1.$BASHPID
   mkdir -p "$RUN/state.d"
@@ -401,11 +413,11 @@ uptime_cs() {
   printf '%s\n' "${up/./}"
 }
 
-# send_state now|later. SENT holds when the writes of the last minute were made.
+# send_state now|later|last. SENT holds when the writes of the last minute were made.
 send_state() {
   local now last count before=() sent each wait_cs
   exec 7>"$RUN/state.lock"
-  flock 7
+  if [[ $1 == last ]]; then flock --timeout 1 7 || true; else flock 7; fi
   while :; do
     now=$(uptime_cs) last=-100000 count=0 sent=()
     if [[ -f $RUN/state.sent ]]; then mapfile -t before <"$RUN/state.sent"; fi
@@ -414,7 +426,7 @@ send_state() {
     done
     if [[ $1 == later ]]; then wait_cs=$((last + PUBLISH_EVERY_S * 100 - now)); else wait_cs=$((last + 40 - now)); fi
     if ((count >= 7)); then wait_cs=$((sent[0] + 6000 - now)); fi
-    if ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
+    if [[ $1 == last ]] || ((wait_cs <= 0 || PUBLISH_EVERY_S == 0)); then break; fi
     if [[ $1 == later ]]; then
       send_later "$wait_cs"
       exec 7>&-
@@ -497,7 +509,7 @@ set -euo pipefail
 request=''
 if [[ -f $RUN/request ]]; then request=$(<"$RUN/request"); fi
 say "powering off: $1"
-publish_now stop-cause "$request $1"
+publish_last stop-cause "$request $1" || true
 timeout 10 systemctl --no-block poweroff || true
 sleep 60
 say 'the orderly power-off hangs: powering off by force'
