@@ -87,6 +87,15 @@ def test_an_ordered_stop_is_a_success_with_the_platforms_seconds() -> None:
         (StopCause.ORDERED, "STOPPED_OUTSIDE", "alice", CompletionStatus.PREEMPTED),
         (StopCause.ENGINE_EXITED, "ENGINE_EXITED", "alice", CompletionStatus.ERROR),
         (StopCause.SUPERVISOR_LOST, "SUPERVISOR_LOST", "alice", CompletionStatus.ERROR),
+        (StopCause.PREEMPTED, "SPOT_PREEMPTED", "alice", CompletionStatus.PREEMPTED),
+        (
+            StopCause.PLATFORM_CAP,
+            "GUARD_PLATFORM_CAP",
+            "guard:platform-cap",
+            CompletionStatus.PREEMPTED,
+        ),
+        (StopCause.HOST_ERROR, "HOST_ERROR", "alice", CompletionStatus.ERROR),
+        (StopCause.POWERED_OFF, "POWERED_OFF_INSIDE", "alice", CompletionStatus.ERROR),
     ],
 )
 def test_a_stop_that_nobody_ordered_is_a_preemption_with_its_cause(
