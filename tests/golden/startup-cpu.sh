@@ -100,7 +100,7 @@ keep_value() {
 uptime_cs() {
   local up
   read -r up _ <"$ROOT/proc/uptime"
-  printf '%s\n' "${up/./}"
+  printf '%s\n' "$((10#${up/./}))" # 0.85 is no octal number
 }
 
 # send_state now|later|last. SENT holds when the writes of the last minute were made.
@@ -410,7 +410,7 @@ keep_value() {
 uptime_cs() {
   local up
   read -r up _ <"$ROOT/proc/uptime"
-  printf '%s\n' "${up/./}"
+  printf '%s\n' "$((10#${up/./}))" # 0.85 is no octal number
 }
 
 # send_state now|later|last. SENT holds when the writes of the last minute were made.

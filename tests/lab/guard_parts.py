@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -92,10 +91,9 @@ class LabNode:
     def end(self) -> dict[str, Any]:
         """The row that closes its newest life."""
         lines = self.place.run("ledger", "show", "--json").stdout.splitlines()
-        rows = [json.loads(line) for line in lines]
-        return [
-            row for row in rows if row["node_id"] == self.name and row["event_type"] in ENDS
-        ][-1]
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        own = [row for row in rows if row["node_id"] == self.name and row["event_type"] in ENDS]
+        return own[-1]
 
     def assert_ended(self, event: str, error_code: str, operator: str) -> None:
         """The newest life is booked as ended so, and its cost is of the platform's own times."""
@@ -117,6 +115,11 @@ class LabNode:
         self.assert_ended("PREEMPTION", error_code, operator)
 
 
+def key_of(place: LabPlace) -> str:
+    """The bearer key of l4 that this controller has."""
+    return (place.root / ".yoyo/nodes/l4/key").read_text().strip()
+
+
 @contextmanager
 def working(place: LabPlace, endpoint: str) -> Iterator[http.client.HTTPResponse]:
     """A long answer of l4's engine, straight from its endpoint: no command of yoyo's sees it.
@@ -124,11 +127,12 @@ def working(place: LabPlace, endpoint: str) -> Iterator[http.client.HTTPResponse
     The engine works until the block ends, which breaks the connection.
     """
     at = urlsplit(endpoint)
-    key = (place.root / ".yoyo/nodes/l4/key").read_text().strip()
     trusting = ssl._create_unverified_context()  # the pin is tested elsewhere
-    connection = http.client.HTTPSConnection(at.hostname or "", at.port, timeout=30, context=trusting)
+    connection = http.client.HTTPSConnection(
+        at.hostname or "", at.port, timeout=30, context=trusting
+    )
     question = {"prompt": "Say something", "max_tokens": 30_000, "stream": True}
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {key_of(place)}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/completions", json.dumps(question), headers)
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from crash_parts import FAULTS, Command, Controller, Timing, cloud, resources, running, sound
 from fake_gce import FakeGce
+from gce_state import JSON
 
 from yoyo.errors import BootFailed, ForeignNode, NoCapacity
 
@@ -26,6 +27,12 @@ STATUS: Command = ("status",)
 KINDS = ("instances", "disks", "snapshots", "firewalls")
 # What may come of a command that the faults did not leave without an answer.
 ENDS = {"up": (0, NoCapacity.exit_code, BootFailed.exit_code), "down": (0,), "status": (0,)}
+
+INSERT = "compute.instances.insert"
+# Both have looked, and found nothing, before either has made its machine.
+TOGETHER: JSON = {"method": INSERT, "delay_s": 0.4, "times": 0}
+# The first to come is sent on to another zone while the second finds room where it was.
+APART: JSON = {**TOGETHER, "operation_error": "ZONE_RESOURCE_POOL_EXHAUSTED", "times": 1}
 
 
 class Crew:
@@ -125,9 +132,11 @@ def fake() -> Iterator[FakeGce]:
 
 
 @pytest.mark.slow
-def test_two_controllers_that_race(tmp_path: Path, fake: FakeGce) -> None:
+@pytest.mark.parametrize("plan", [[TOGETHER], [APART, TOGETHER]], ids=["one zone", "two zones"])
+def test_two_controllers_that_race(tmp_path: Path, fake: FakeGce, plan: list[JSON]) -> None:
     both = [Controller(tmp_path / name, fake) for name in ("one", "two")]
     for _ in range(ROUNDS):
+        fake.faults.load({"rules": plan})
         starts = [here.start("up") for here in both]
         told = [start.communicate(timeout=60) for start in starts]
         codes = [start.returncode for start in starts]

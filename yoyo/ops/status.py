@@ -77,7 +77,7 @@ def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, s
         return False, "", None, ctx.engine.load(seen.endpoint).error
     if health is not Health.OK:
         return False, "", None, ""
-    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.load(seen.endpoint).slots, ""
+    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.slots(seen.endpoint), ""
 
 
 def _warnings(seen: Observation, life: Life | None) -> list[str]:

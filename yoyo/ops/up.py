@@ -115,7 +115,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             seen = _join(ctx, life, seen, wait, allow_unguarded)
             notes += _tidy(ctx) if wait and life.booted_at is None else []
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
-        ctx.machines.plan(ctx.node)
+        expected_s = sum(seconds for _, seconds in ctx.machines.plan(ctx.node).phases)
         require_sound(ctx.ledger)
         refusal = outlook(ctx, book).refusal
         if refusal is not None:
@@ -130,7 +130,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             ctx.machines.create(ctx.node, life.job_id)
             seen = ctx.machines.observe(ctx.node)
             if wait:
-                seen = _until_ready(ctx, life, allow_unguarded)
+                seen = _until_ready(ctx, life, allow_unguarded, expected_s)
             else:
                 refuse_frozen(ctx)
         except BaseException as error:
@@ -197,9 +197,11 @@ def _intent(ctx: Context) -> Life:
     return Life(row.entry.job_id, ctx.node.name, ctx.node.module_id, row.timestamp)
 
 
-def _until_ready(ctx: Context, life: Life, allow_unguarded: bool) -> Observation:
+def _until_ready(
+    ctx: Context, life: Life, allow_unguarded: bool, expected_s: int = 0
+) -> Observation:
     """Wait for a healthy engine, read the guards back, look at the kill switch once more."""
-    seen = _wait_healthy(ctx)
+    seen = _wait_healthy(ctx, expected_s)
     armed = {guard.name for guard in seen.guards if guard.armed}
     missing = [name for name, _ in ctx.machines.caps(ctx.node) if name not in armed]
     if missing and not allow_unguarded:
@@ -224,7 +226,7 @@ def _tidy(ctx: Context) -> list[str]:
     return []
 
 
-def _wait_healthy(ctx: Context) -> Observation:
+def _wait_healthy(ctx: Context, expected_s: int) -> Observation:
     begun = ctx.clock.monotonic()
     deadline = begun + ctx.node.guards.boot_timeout_s
     phase = ""
@@ -246,7 +248,9 @@ def _wait_healthy(ctx: Context) -> Observation:
         step = "loading" if seen.state is MachineState.RUNNING else "provisioning"
         if step != phase:
             phase = step
-            ctx.progress.phase(step, "engine and model" if step == "loading" else "machine")
+            what = "engine and model" if step == "loading" else "machine"
+            about = f", roughly {max(1, round(expected_s / 60))} min in all" if expected_s else ""
+            ctx.progress.phase(step, what + about)
         if seen.endpoint is not None:
             health = seen.health or ctx.engine.health(seen.endpoint, timeout=1.0)
             if health is Health.OK:

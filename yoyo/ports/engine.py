@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from yoyo.model.engine import Completion, Health, Load
+from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
 
 
@@ -22,6 +22,10 @@ class Engine(Protocol):
 
     def load(self, endpoint: Endpoint, timeout: float = 2.0) -> Load:
         """Read metrics and slots. Never raises: a failed part is None and named in `error`."""
+        ...
+
+    def slots(self, endpoint: Endpoint, timeout: float = 2.0) -> Slots | None:
+        """Read the slots alone. Never raises: None when that failed."""
         ...
 
     def complete(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from yoyo.core.failover import (
@@ -32,7 +33,7 @@ from yoyo.drivers.gce.look import (
     started_in_this_life,
     zone_of,
 )
-from yoyo.drivers.gce.memory import Memory
+from yoyo.drivers.gce.memory import Memory, parse_time
 from yoyo.drivers.gce.names import gce_of, instance_name, labels_of
 from yoyo.drivers.gce.removal import remove
 from yoyo.errors import BootFailed, CloudUnavailable, ForeignNode
@@ -120,19 +121,25 @@ class Creator:
         self._yield_to_earlier(start, zone)
 
     def _yield_to_earlier(self, start: Start, zone: str) -> None:
-        """Names are unique in a zone alone: of two starts in two zones the earlier one stays.
+        """Names are unique in a zone alone: of two starts in two zones the one made first stays.
 
-        Request ids are UUIDv7, so that both sides see the same order.
+        Each looks when its own is made, so the one made later sees the other. The order of the
+        request ids would not do: the later machine may be that of the earlier request, and then
+        each would stay, the one unseen and the other one preferred.
 
         Raises:
             ForeignNode: ours was removed again.
         """
-        others = [
+        every = every_instance(self._cloud, start.node)
+        own = [each for each in every if zone_of(each) == zone]
+        earlier = [
             each
-            for each in every_instance(self._cloud, start.node)
-            if zone_of(each) != zone and each.get("status") not in _STOPPED
+            for each in every
+            if zone_of(each) != zone
+            and each.get("status") not in _STOPPED
+            and request_of(each, start.node) != start.request_id
+            and all(_made(each) < _made(one) for one in own)
         ]
-        earlier = [each for each in others if request_of(each, start.node) < start.request_id]
         if not earlier:
             return
         remove(self._cloud, "instance", instance_name(start.node), zone)
@@ -271,6 +278,11 @@ def set_metadata(
             if not again or number == _RESENDS:
                 raise
         clock.sleep(0.1 * 2**number)
+
+
+def _made(instance: Document) -> tuple[datetime, str]:
+    at = parse_time(instance.get("creationTimestamp"))
+    return at or datetime.min.replace(tzinfo=UTC), str(instance.get("id", ""))
 
 
 def refuse_foreign(start: Start, instance: Document) -> None:

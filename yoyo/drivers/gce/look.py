@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from yoyo.drivers.gce import guest
 from yoyo.drivers.gce.bodies import is_ours, platform_cap_s
@@ -314,17 +313,4 @@ def _remember(
             seal_key=said.seal_key,
             at=now.isoformat(timespec="seconds"),
         )
-    )
-
-
-def from_memory(seen: Seen, key: Any) -> Observation:
-    """The observation of a node that has just answered for itself."""
-    return Observation(
-        MachineState.RUNNING,
-        seen.request_id,
-        started_at=parse_time(seen.started_at),
-        endpoint=Endpoint(seen.url, key, seen.pin),
-        guards=tuple(
-            GuardStatus(name, at is not None, parse_time(at)) for name, at in seen.guards.items()
-        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yoyo.drivers.gce.bodies import platform_cap_s
+from yoyo.drivers.gce.memory import as_observation
 from yoyo.drivers.gce.names import SSH_USER, gce_of
 from yoyo.drivers.gce.remote import GceRemote
 from yoyo.errors import NoCapacity, NodeBusy, YoyoError
@@ -34,6 +34,8 @@ class GceMachines(GceRemote):
 
     def caps(self, node: NodeSettings) -> tuple[tuple[str, int], ...]:
         """See the port."""
+        from yoyo.drivers.gce.bodies import platform_cap_s
+
         return (
             ("dead-man", node.guards.lease_s),
             ("lifetime", node.guards.lifetime_s),
@@ -148,18 +150,18 @@ class GceMachines(GceRemote):
 
     def observe(self, node: NodeSettings) -> Observation:
         """See the port. The node itself is asked first, and Google only if it does not answer."""
-        from yoyo.drivers.gce.look import from_memory, observe
-
         memory = self._memory(node)
         seen, key = memory.seen(), memory.bearer()
         if seen is not None and key is not None:
-            known = from_memory(seen, key)
+            known = as_observation(seen, key)
             if seen.url.startswith("ssh:"):
                 known = known._replace(endpoint=self._through_tunnel(node, Endpoint(seen.url, key)))
             if known.endpoint is not None:
                 health = self._tools.engine.health(known.endpoint, timeout=_NODE_ANSWERS_S)
                 if health in (Health.OK, Health.LOADING):
                     return known._replace(health=health)
+        from yoyo.drivers.gce.look import observe
+
         try:
             found = observe(self._cloud(node), node, memory, self._now())
         except YoyoError as error:

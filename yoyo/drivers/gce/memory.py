@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from yoyo.errors import StateUnwritable
 from yoyo.model.ids import NodeName, Secret
+from yoyo.model.machine import Endpoint, GuardStatus, MachineState, Observation
 
 _MAX_BYTES = 1 << 20
 
@@ -274,3 +275,16 @@ def parse_time(text: object) -> datetime | None:
     except ValueError:
         return None
     return at.astimezone(UTC) if at.tzinfo is not None else None
+
+
+def as_observation(seen: Seen, key: Secret) -> Observation:
+    """The observation of a node that has just answered for itself."""
+    return Observation(
+        MachineState.RUNNING,
+        seen.request_id,
+        started_at=parse_time(seen.started_at),
+        endpoint=Endpoint(seen.url, key, seen.pin),
+        guards=tuple(
+            GuardStatus(name, at is not None, parse_time(at)) for name, at in seen.guards.items()
+        ),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,9 +159,10 @@ class GceRemote(GceBase):
                 f"{last_part(disk['source'])}"
             )
             request_id = request_of(instance, node)
-            operation = self._cloud(node).change(
+            self._cloud(node).carry_out(
                 "Images",
                 "insert",
+                _BAKE_S,
                 image_resource={
                     "name": name,
                     "family": instance_name(node),
@@ -170,9 +170,7 @@ class GceRemote(GceBase):
                     "description": f"Baked by yoyo from {instance['name']}.",
                     "labels": labels_of(node, request_id),
                 },
-                request_id=str(uuid.uuid4()),
             )
-            self._cloud(node).wait(operation, _BAKE_S)
         # The image holds this disk's private keys: they must not be those of a node at work.
         self._memory(node).new_identity()
         return f"projects/{gce.project}/global/images/{name}"

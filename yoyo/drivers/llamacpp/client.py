@@ -74,6 +74,13 @@ class LlamaServerClient:
             metrics.get(PROCESSING), metrics.get(DEFERRED), slots, tokens, "; ".join(errors)
         )
 
+    def slots(self, endpoint: Endpoint, timeout: float = 2.0) -> Slots | None:
+        """GET /slots."""
+        try:
+            return parse_slots(_json(endpoint, "/slots", timeout))
+        except HttpError:
+            return None
+
     def complete(
         self, endpoint: Endpoint, prompt: str, *, max_tokens: int, timeout: float
     ) -> Iterator[str | Completion]:
