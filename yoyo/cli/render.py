@@ -57,9 +57,10 @@ def up_text(result: "UpResult") -> str:
     lines = [*result.notes, f"{result.node_id} is {result.state} ({how})"]
     if result.endpoint:
         lines.append(f"  endpoint  {result.endpoint}")
+    wide = max((len(guard.name) for guard in result.guards), default=0)
     for guard in result.guards:
         fires = f"fires {moment(guard.fires_at)}" if guard.armed else "NOT ARMED"
-        lines.append(f"  guard     {guard.name:<9} {fires}")
+        lines.append(f"  guard     {guard.name:<{max(9, wide)}} {fires}")
     if result.state != "ready":
         lines.append("  not waited for: `yoyo status` shows when it is ready, and books it")
     return "\n".join(lines)

@@ -73,10 +73,13 @@ def _cost_lines(status: NodeStatus) -> list[tuple[str, str]]:
     cost = status.cost
     hourly = "unknown" if cost.hourly_usd is None else f"{cost.hourly_usd:f} USD/h"
     boot = "" if cost.since_boot_usd is None else f"{usd(cost.since_boot_usd)} since boot, "
-    return [
+    lines = [
         ("price", hourly),
         ("cost", f"{boot}{usd(cost.today_usd)} today, {usd(cost.month_usd)} this month"),
     ]
+    if cost.disk_month_usd is not None:
+        lines.append(("disk", f"{usd(cost.disk_month_usd)} booked this month, beside the above"))
+    return lines
 
 
 def fields(status: NodeStatus) -> list[tuple[str, str]]:
@@ -100,8 +103,10 @@ def text(found: list[NodeStatus]) -> str:
     """All nodes as plain lines."""
     blocks = []
     for status in found:
+        found_fields = fields(status)
+        wide = max(9, *(len(label) for label, _ in found_fields))
         lines = [status.node_id]
-        lines += [f"  {label:<9} {value}" for label, value in fields(status)]
+        lines += [f"  {label:<{wide}} {value}" for label, value in found_fields]
         blocks.append("\n".join(lines))
     return "\n".join(blocks)
 

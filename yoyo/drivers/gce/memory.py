@@ -285,6 +285,7 @@ def as_observation(seen: Seen, key: Secret) -> Observation:
         started_at=parse_time(seen.started_at),
         endpoint=Endpoint(seen.url, key, seen.pin),
         guards=tuple(
-            GuardStatus(name, at is not None, parse_time(at)) for name, at in seen.guards.items()
+            GuardStatus(name, at is not None, parse_time(at), f"as seen at {seen.at}")
+            for name, at in seen.guards.items()
         ),
     )
