@@ -142,7 +142,6 @@ def cloud() -> Iterator[FakeGce]:
     identity()  # made by two clouds at once, the nodes of one of them would get two
     with FakeGce(host=LightHost()) as fake:
         yield fake
-        assert fake.violations == []
 
 
 def resources(fake: FakeGce, kind: str) -> dict[str, JSON]:
@@ -169,6 +168,7 @@ def running(fake: FakeGce) -> list[JSON]:
 
 def sound(here: Controller, told: str) -> None:
     """No machine that the ledger does not answer for, none twice, no disk alone, no cap off."""
+    assert here.fake.violations == [], (told, here.fake.violations)
     lives = here.lives()
     instances = resources(here.fake, "instances")
     requests = {one["labels"]["yoyo-request"] for one in instances.values()}

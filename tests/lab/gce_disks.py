@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gce_catalog import family_image
+from gce_catalog import IDLE_STATES, family_image
 from gce_errors import ApiError, already_exists, in_use, invalid, operation_error, stale
 from gce_lists import aggregated, listed
 from gce_operations import begin
@@ -206,9 +206,14 @@ def _insert_copy(cloud: Cloud, call: Call) -> JSON:
     if not call.body.get("sourceDisk"):
         raise ApiError(400, "Required field 'resource.sourceDisk' not specified", "required")
     source = resolve_source(cloud, call, call.body["sourceDisk"], "sourceDisk")
-    users = cloud.resources[source].get("users")
-    if collection == "images" and users and not call.flag("forceCreate"):
-        raise in_use(source, users[0].removeprefix(LINK))
+    # A machine that rests keeps its disk attached, and writes nothing to it.
+    at_work = [
+        user
+        for user in cloud.resources[source].get("users", [])
+        if cloud.resources[user.removeprefix(LINK)]["status"] not in IDLE_STATES
+    ]
+    if collection == "images" and at_work and not call.flag("forceCreate"):
+        raise in_use(source, at_work[0].removeprefix(LINK))
     return _make_copy(cloud, call, collection, source)
 
 

@@ -50,15 +50,21 @@ class LabNode:
         """Its status document."""
         return self.place.json("status", "--node", self.name)["nodes"][0]
 
+    @property
+    def host_name(self) -> str:
+        """What the lab's host calls the machine."""
+        cloud = self.place.lab.fake.cloud
+        return cloud.vms[cloud.instance_path(self.machine)].host_name
+
     def inside(self, *command: str) -> str:
         """What a command says that is run on the machine as root; it must succeed."""
-        done = self.place.lab.host.execute(self.machine, *command)
+        done = self.place.lab.host.execute(self.host_name, *command)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout
 
     def file(self, path: str) -> Path:
         """A file of the running machine, from here."""
-        return self.place.lab.host.root(self.machine) / path.lstrip("/")
+        return self.place.lab.host.root(self.host_name) / path.lstrip("/")
 
     def uptime_s(self) -> float:
         """Seconds since the machine booted, by its own count."""

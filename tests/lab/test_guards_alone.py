@@ -44,11 +44,11 @@ def nodes(lab: Lab) -> Iterator[Nodes]:
                 node.wedge_engine()
             case "cut-off":
                 node.hurry()
-                lab.host.metadata_off(node.machine)
+                lab.host.metadata_off(node.host_name)
             case "cut-off-too":
-                lab.host.metadata_off(node.machine)
+                lab.host.metadata_off(node.host_name)
             case "hung":
-                lab.host.pause(node.machine)
+                lab.host.pause(node.host_name)
     yield made
     lab.fake.settings.stop_grace_s = 1  # what still runs here is broken
     for name in GUARDS:
@@ -74,7 +74,7 @@ def test_the_guards_on_the_node_need_no_metadata_server(
     node = nodes[name]
     node.wait_for_serial(f"yoyo: powering off: {cause}")
     # Google's own shutdown scripts wait for it without end; the guard would force them.
-    node.place.lab.host.metadata_on(node.machine)
+    node.place.lab.host.metadata_on(node.host_name)
     node.wait_until_off()
     # The node could not tell why: all that Google knows is that it ended by itself.
     assert node.status()["state"] == "failed"

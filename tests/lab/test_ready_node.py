@@ -79,7 +79,7 @@ def test_exec_passes_on_every_byte(node: LabNode) -> None:
 
 def test_ssh_logs_in_with_openssh(node: LabNode) -> None:
     done = yoyo(node, "ssh", said=b"id -un; sudo id -un; exit 7\n")
-    assert (done.stdout, done.returncode) == (b"yoyo\nroot\n", 7), done.stderr
+    assert (done.stdout.splitlines()[-2:], done.returncode) == ([b"yoyo", b"root"], 7), done.stderr
 
 
 def test_a_tunnel_carries_to_the_engine(node: LabNode) -> None:
@@ -136,12 +136,12 @@ def test_a_new_key_is_taken_without_a_restart_of_the_machine(node: LabNode) -> N
 
 def test_an_image_of_it_has_nothing_left_to_fetch(node: LabNode) -> None:
     place = node.place
-    assert place.run("bake", "--name", "baked", code=34)
+    place.run("bake", "--name", "baked", code=34)  # a disk that is written to makes no image
     place.run("down")
     image = place.json("bake", "--name", "baked")["image"]
     project = place.lab.fake.settings.project
     assert image == f"projects/{project}/global/images/baked"
-    assert place.lab.fake.paths("images")[-1].endswith("/baked")
+    assert image in place.lab.fake.paths("images")
     place.run("down", "--delete")
     assert place.instance() is None
     place.run("up", "--set", f"nodes.l4.gce.image={image}")

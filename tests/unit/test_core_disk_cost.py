@@ -22,7 +22,9 @@ STORAGE = Storage(100, START)
 
 
 def book(*entries: tuple[datetime, Entry]) -> Book:
-    rows = [Row(entry, f"id-{n}", at, n, "0" * 64, n + 1) for n, (at, entry) in enumerate(entries, 1)]
+    rows = [
+        Row(entry, f"id-{n}", at, n, "0" * 64, n + 1) for n, (at, entry) in enumerate(entries, 1)
+    ]
     return read_book(rows)
 
 
