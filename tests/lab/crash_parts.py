@@ -142,6 +142,7 @@ def cloud() -> Iterator[FakeGce]:
     identity()  # made by two clouds at once, the nodes of one of them would get two
     with FakeGce(host=LightHost()) as fake:
         yield fake
+        assert fake.violations == [], fake.violations
 
 
 def resources(fake: FakeGce, kind: str) -> dict[str, JSON]:

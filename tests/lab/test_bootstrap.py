@@ -42,8 +42,6 @@ def test_other_ways_of_traffic(place: LabPlace, traffic: str, endpoint: str) -> 
     assert place.status()["state"] == "ready"
     answer = place.json("ask", "Say something", "--max-tokens", "4")
     assert answer["completion"]["completion_tokens"] == 4
-    assert place.json("monitor", "run", "--once")["verdict"] in ("busy", "grace")
-    place.run("down")
 
 
 def test_a_node_whose_zone_is_full_moves_with_its_data(place: LabPlace) -> None:

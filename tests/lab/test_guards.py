@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from gce_clients import PROJECT, google_for
+from gce_parts import START
 from guard_parts import LabNode, guard, working
 from lab_commands import LabPlace
+from sample_startup import GPU, render
 
 LEASE_S = 15  # long enough for a boot on a busy machine: the node waits one lease for its key
-START = "compute.instances.start"
 # One slot with all of the context: an answer can take half a minute.
 ONE_SLOT = ("--set", "nodes.l4.engine.ctx=32768", "--set", "nodes.l4.engine.parallel=1")
 # What reads the time of day in a shell or in a timer.
@@ -43,14 +44,14 @@ def test_a_node_that_nobody_controls_any_more_finishes_its_work_and_stops(
     node.assert_preempted("GUARD_DEAD_MAN", "guard:dead-man")
 
 
-def test_no_guard_heeds_the_time_of_day(place: LabPlace) -> None:
-    script = place.run("bootstrap", "render").stdout
+def test_no_guard_heeds_the_time_of_day() -> None:
+    script = render(GPU)
     assert "/proc/uptime" in script
     code = [line for line in script.splitlines() if not line.lstrip().startswith("#")]
     assert [line for line in code if WALL_CLOCK.search(line)] == []
 
 
-def test_what_the_platform_does_from_outside_is_booked_as_that(
+def test_what_the_platform_does_to_a_machine_is_booked_as_that(
     place: LabPlace, tmp_path: Path
 ) -> None:
     node = LabNode(place)
@@ -67,24 +68,19 @@ def test_what_the_platform_does_from_outside_is_booked_as_that(
     node.wait_until_off()
     node.assert_preempted("SPOT_PREEMPTED", "tester")
 
-    node.up()
-    google = google_for(place.lab.fake, tmp_path)
-    zone = place.instance()["zone"].rpartition("/")[2]
-    google.instances.stop_unary(project=PROJECT, zone=zone, instance=node.machine)
-    node.wait_until_off()
-    node.assert_preempted("STOPPED_OUTSIDE", "tester")
-
-
-def test_a_machine_that_came_back_without_its_platform_cap_is_stopped(place: LabPlace) -> None:
-    node = LabNode(place)
-    node.up()
-    place.run("down")
+    # It comes back without the platform's cap.
     place.lab.fake.faults.add(START, drop_cap=True, times=2)
     refused = place.run("up", code=23)
     assert "platform-cap did not arm" in refused.stderr
     assert place.instance()["status"] == "TERMINATED"
     node.assert_ended("TEARDOWN_COMPLETE", "GUARD_NOT_ARMED", "tester")
-
     place.run("up", "--allow-unguarded")
     assert not guard(node.status(), "platform-cap")["armed"]
     assert re.search("platform-cap +NOT ARMED", place.run("status").stdout)
+
+    # Somebody stops it in the console.
+    google = google_for(place.lab.fake, tmp_path)
+    zone = place.instance()["zone"].rpartition("/")[2]
+    google.instances.stop_unary(project=PROJECT, zone=zone, instance=node.machine)
+    node.wait_until_off()
+    node.assert_preempted("STOPPED_OUTSIDE", "tester")
