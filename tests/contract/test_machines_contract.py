@@ -112,6 +112,17 @@ def test_stopped_is_stopped_and_says_why_and_when(rig: Rig) -> None:
     assert rig.observe() == seen
 
 
+def test_only_the_life_that_is_meant_is_stopped(rig: Rig) -> None:
+    first = up(rig)
+    with pytest.raises(ForeignNode) as refusal:
+        rig.machines().stop(rig.node, NEXT_LIFE)
+    assert refusal.value.fix
+    assert rig.observe() == first
+    rig.machines().stop(rig.node, LIFE)
+    rig.until_state(MachineState.STOPPED)
+    rig.machines().stop(rig.node, NEXT_LIFE)
+
+
 def test_a_stop_that_comes_while_it_starts_counts(rig: Rig) -> None:
     rig.machines().create(rig.node, LIFE)
     seen = down(rig)

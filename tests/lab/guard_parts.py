@@ -104,20 +104,22 @@ class LabNode:
     def assert_ended(self, event: str, error_code: str, operator: str) -> None:
         """The newest life is booked as ended so, and its cost is of the platform's own times."""
         end = self.end()
-        assert (end["event_type"], end["error_code"]) == (event, error_code)
-        assert end["operator_id"] == operator
+        found = (end["event_type"], end["error_code"], end["operator_id"])
+        assert found == (event, error_code, operator), end
         instance = self.place.lab.fake.instance(self.machine)
         assert instance is not None
         started, stopped = (
             datetime.fromisoformat(instance[f"last{which}Timestamp"]) for which in ("Start", "Stop")
         )
         seconds = Decimal(str((stopped - started).total_seconds()))
-        assert Decimal(end["gpu_seconds"]) == seconds
-        assert abs(Decimal(end["cost_usd"]) - seconds * HOURLY_USD / 3600) < Decimal("0.000001")
+        assert Decimal(end["gpu_seconds"]) == seconds, (end, instance)
+        off_by = Decimal(end["cost_usd"]) - seconds * HOURLY_USD / 3600
+        assert abs(off_by) < Decimal("0.000001"), end
 
     def assert_preempted(self, error_code: str, operator: str) -> None:
         """`status` finds it stopped, and books what stopped it."""
-        assert self.status()["state"] == "stopped"
+        status = self.status()
+        assert status["state"] == "stopped", status
         self.assert_ended("PREEMPTION", error_code, operator)
 
 

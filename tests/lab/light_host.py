@@ -91,6 +91,15 @@ class LightHost:
         self._claim.close()
 
 
+_making = threading.Lock()
+
+
+def identity() -> Identity:
+    """The keys and the certificate of every light node of this process, made once."""
+    with _making:
+        return _make_identity()
+
+
 class _Node:
     """One boot of one machine."""
 
@@ -195,8 +204,7 @@ def _opened(sealed: str, request: str) -> str:
 
 
 @functools.cache
-def identity() -> Identity:
-    """The keys and the certificate of every light node of this process."""
+def _make_identity() -> Identity:
     seal_key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     cert_key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "yoyo")])

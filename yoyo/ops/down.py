@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import closing
-from yoyo.errors import NodeBusy, YoyoError
+from yoyo.errors import NodeBusy, NodeNotReady, YoyoError
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context
 from yoyo.ops.locking import node_lock
-from yoyo.ops.settle import GONE, book_disk, refuse_foreign, settle, stop_and_wait
+from yoyo.ops.settle import GONE, book_disk, refuse_foreign, refuse_stranger, settle, stop_and_wait
 
 _LOCK_WAIT_S = 30.0
 _DRAIN_POLL_S = 0.25
@@ -68,9 +68,12 @@ def down(
         disk: Decimal | None = None
         if not already_down:
             if not now:
-                refuse_foreign(ctx, life, seen)
+                refuse_foreign(ctx, book, seen)
+                _refuse_unknown(ctx, life, seen)
                 drain(ctx, seen)
             end, disk, trouble = _stop(ctx, life, seen, operator, trouble)
+        elif delete and not now:
+            refuse_stranger(ctx, book, seen)
         if delete:
             ctx.progress.phase("deleting", "machine and what was made for it")
             ctx.machines.delete(ctx.node)
@@ -96,7 +99,9 @@ def _stop(
     trouble: YoyoError | None,
 ) -> tuple[Entry | None, Decimal | None, YoyoError | None]:
     """Intent, stop, outcome; a ledger error is carried along rather than raised."""
-    if life is None or life.job_id != seen.request_id:
+    unknown = seen.state is MachineState.UNKNOWN
+    meant = seen.request_id or (life.job_id if life is not None else "")
+    if life is None or (life.job_id != seen.request_id and not unknown):
         # A machine this ledger never booted: its end is booked under the id it carries.
         life = Life(
             seen.request_id or ctx.ids.new_id(),
@@ -111,7 +116,7 @@ def _stop(
     except YoyoError as error:
         trouble = error
     ctx.progress.phase("stopping", f"up to {ctx.node.guards.stop_grace_s} s")
-    seen = stop_and_wait(ctx)
+    seen = stop_and_wait(ctx, meant)
     if trouble is not None:
         return None, None, trouble
     end = closing(life, seen, node=ctx.node, operator=operator)
@@ -122,6 +127,21 @@ def _stop(
     except YoyoError as error:
         trouble = error
     return end, disk, trouble
+
+
+def _refuse_unknown(ctx: Context, life: Life | None, seen: Observation) -> None:
+    """Nothing is stopped on a guess: without an open life there is none of ours to stop.
+
+    Raises:
+        NodeNotReady.
+    """
+    if seen.state is MachineState.UNKNOWN and life is None:
+        raise NodeNotReady(
+            f"The state of node {ctx.node.name} is unknown.",
+            why=seen.detail or "The platform gave no usable answer.",
+            fix="This ledger has no open life of it, so nothing was stopped. Run `yoyo status` "
+            "again; `yoyo down --now` stops whatever runs under that name.",
+        )
 
 
 def _request_teardown(ctx: Context, life: Life, operator: str) -> Life:

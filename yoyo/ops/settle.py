@@ -84,29 +84,47 @@ def settle_if_free(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[B
         return book, []
 
 
-def refuse_foreign(ctx: Context, life: Life | None, seen: Observation) -> None:
-    """Refuse to touch a live machine that no open life of this ledger accounts for.
+def refuse_foreign(ctx: Context, book: Book, seen: Observation) -> None:
+    """Refuse to touch a live machine that is not of this ledger's open life.
 
     Raises:
         ForeignNode.
     """
+    life = book.current(ctx.node.name)
     if seen.alive and (life is None or life.job_id != seen.request_id):
-        raise ForeignNode(
-            f"A machine named {ctx.node.name} runs that this ledger does not know.",
-            why=f"It carries the request id {seen.request_id or '(none)'}; the ledger's open "
-            f"life of this node is {life.job_id if life else 'none'}.",
-            fix="Use the ledger it was started with, or stop it with "
-            f"`yoyo down --node {ctx.node.name} --now`, which books its end here.",
-        )
+        raise _foreign(ctx, life, seen)
 
 
-def stop_and_wait(ctx: Context) -> Observation:
-    """Stop the machine and wait until the platform says that it is down.
+def refuse_stranger(ctx: Context, book: Book, seen: Observation) -> None:
+    """Refuse to start or delete a machine at rest that no life of this ledger was of.
+
+    Raises:
+        ForeignNode.
+    """
+    known = {each.job_id for each in book.of(ctx.node.name)}
+    if seen.state is MachineState.STOPPED and seen.request_id not in {"", *known}:
+        raise _foreign(ctx, book.current(ctx.node.name), seen)
+
+
+def _foreign(ctx: Context, life: Life | None, seen: Observation) -> ForeignNode:
+    return ForeignNode(
+        f"There is a machine named {ctx.node.name} that this ledger does not know.",
+        why=f"It carries the request id {seen.request_id or '(none)'}; the ledger's open "
+        f"life of this node is {life.job_id if life else 'none'}.",
+        fix="Use the ledger it was started with. If it is yours all the same, "
+        f"`yoyo down --node {ctx.node.name} --now` stops it and books its end here (with "
+        "--delete: removes it).",
+    )
+
+
+def stop_and_wait(ctx: Context, request_id: str) -> Observation:
+    """Stop that life's machine ("": whichever has the name) and wait until it is down.
 
     Raises:
         StopFailed: it still runs after its grace, or the platform gives no answer.
+        ForeignNode: it is not of that life.
     """
-    ctx.machines.stop(ctx.node)
+    ctx.machines.stop(ctx.node, request_id)
     deadline = ctx.clock.monotonic() + ctx.machines.stop_bound_s(ctx.node)
     delay = 0.005
     while True:
@@ -137,7 +155,10 @@ def abandon_boot(
     seen = ctx.machines.observe(ctx.node)
     ours = seen.request_id == request_id
     if seen.state is MachineState.UNKNOWN or (ours and seen.state not in GONE):
-        seen = stop_and_wait(ctx)
+        try:
+            seen = stop_and_wait(ctx, request_id)
+        except ForeignNode:
+            seen = Observation(MachineState.ABSENT)  # of ours there is none
         ours = seen.request_id == request_id
     life = ctx.book().current(ctx.node.name)
     if life is None or life.job_id != request_id:

@@ -27,7 +27,7 @@ def status(ctx: Context) -> NodeStatus:
         LedgerUnreadable: without the ledger there is nothing to say about lives and money.
     """
     seen = ctx.machines.observe(ctx.node)
-    if isinstance(ctx.machines, NeedsHandover) and _waits(seen):
+    if isinstance(ctx.machines, NeedsHandover) and _waits(ctx, seen):
         ctx.machines.hand_over(ctx.node)
     healthy, model, slots, refusal = _engine(ctx, seen)
     try:
@@ -63,9 +63,12 @@ def status(ctx: Context) -> NodeStatus:
     )
 
 
-def _waits(seen: Observation) -> bool:
-    """Whether a boot is under way, perhaps of an `up --no-wait` that is gone."""
-    return seen.state is MachineState.RUNNING and seen.endpoint is None and not seen.failed
+def _waits(ctx: Context, seen: Observation) -> bool:
+    """Whether a boot of ours is under way, perhaps of an `up --no-wait` that is gone."""
+    if seen.state is not MachineState.RUNNING or seen.endpoint is not None or seen.failed:
+        return False
+    life = ctx.book().current(ctx.node.name)
+    return life is not None and life.job_id == seen.request_id
 
 
 def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, str]:

@@ -33,6 +33,7 @@ from yoyo.ops.settle import (
     boot_failed,
     is_healthy,
     refuse_foreign,
+    refuse_stranger,
     settle,
     stop_and_wait,
 )
@@ -117,6 +118,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
         expected_s = sum(seconds for _, seconds in ctx.machines.plan(ctx.node).phases)
         require_sound(ctx.ledger)
+        refuse_stranger(ctx, book, seen)
         refusal = outlook(ctx, book).refusal
         if refusal is not None:
             raise OverBudget(
@@ -144,10 +146,10 @@ def _settled(ctx: Context) -> tuple[Book, Observation, list[str]]:
     seen = ctx.machines.observe(ctx.node)
     book, notes = settle(ctx, seen, healthy=False)
     life = book.current(ctx.node.name)
-    refuse_foreign(ctx, life, seen)
+    refuse_foreign(ctx, book, seen)
     if life is not None and life.teardown_at is not None and seen.state not in GONE:
         ctx.progress.phase("stopping", "finishing a teardown that was cut short")
-        seen = stop_and_wait(ctx)
+        seen = stop_and_wait(ctx, life.job_id)
         book, more = settle(ctx, seen, healthy=False)
         notes += more
     if seen.state is MachineState.UNKNOWN:
@@ -201,7 +203,7 @@ def _until_ready(
     ctx: Context, life: Life, allow_unguarded: bool, expected_s: int = 0
 ) -> Observation:
     """Wait for a healthy engine, read the guards back, look at the kill switch once more."""
-    seen = _wait_healthy(ctx, expected_s)
+    seen = _wait_healthy(ctx, life, expected_s)
     armed = {guard.name for guard in seen.guards if guard.armed}
     missing = [name for name, _ in ctx.machines.caps(ctx.node) if name not in armed]
     if missing and not allow_unguarded:
@@ -226,7 +228,7 @@ def _tidy(ctx: Context) -> list[str]:
     return []
 
 
-def _wait_healthy(ctx: Context, expected_s: int) -> Observation:
+def _wait_healthy(ctx: Context, life: Life, expected_s: int) -> Observation:
     begun = ctx.clock.monotonic()
     deadline = begun + ctx.node.guards.boot_timeout_s
     phase = ""
@@ -234,6 +236,8 @@ def _wait_healthy(ctx: Context, expected_s: int) -> Observation:
         seen = ctx.machines.observe(ctx.node)
         if seen.state in GONE:
             raise boot_failed(ctx, seen)
+        if seen.request_id not in ("", life.job_id):
+            refuse_foreign(ctx, ctx.book(), seen)
         if seen.failed:
             raise BootstrapFailed(
                 f"Node {ctx.node.name} could not set itself up; it is being stopped.",

@@ -58,11 +58,15 @@ class Machines(Protocol):
         """Look. Never changes anything, never raises for a machine that is in no good state."""
         ...
 
-    def stop(self, node: NodeSettings) -> None:
+    def stop(self, node: NodeSettings, request_id: str = "") -> None:
         """Ask the machine to stop, with `guards.stop_grace_s` before force; returns when asked.
 
-        Stopping what is stopped or absent returns silently. A stop counts only when `observe`
+        `request_id` names the life whose machine is meant; "" means whichever has the node's
+        name. Stopping what is stopped or absent returns silently. A stop counts only when `observe`
         says STOPPED or ABSENT.
+
+        Raises:
+            ForeignNode: the machine that runs is not of that life, or not ours at all.
         """
         ...
 

@@ -172,13 +172,16 @@ class GceMachines(GceRemote):
             return found
         return found._replace(endpoint=self._through_tunnel(node, found.endpoint))
 
-    def stop(self, node: NodeSettings) -> None:
-        """See the port."""
-        from yoyo.drivers.gce.stop import request_stop
+    def stop(self, node: NodeSettings, request_id: str = "") -> None:
+        """See the port. A start under way on this controller ends as well."""
+        from yoyo.drivers.gce.stop import Stopper
 
         memory = self._memory(node)
+        # It may have no machine yet, or be about to try another zone.
+        memory.cut_off(request_id or "*")
         with self._faults_say(f"Node {node.name} could not be stopped."):
-            request_stop(self._cloud(node), node, memory, self._tools.clock, _STOP_ACCEPTED_S)
+            stopper = Stopper(self._cloud(node), self._tools.clock)
+            stopper.request_stop(node, request_id, _STOP_ACCEPTED_S)
         memory.forget()
 
     def delete(self, node: NodeSettings) -> None:

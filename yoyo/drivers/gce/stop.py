@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from yoyo.drivers.gce.cloud import Cloud, last_part
+from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.faults import CloudFault
-from yoyo.drivers.gce.look import every_instance, find_instance, request_of, zone_of
-from yoyo.drivers.gce.memory import Memory
+from yoyo.drivers.gce.look import every_instance, request_of, zone_of
 from yoyo.drivers.gce.names import NODE
 from yoyo.drivers.gce.network import remove_rules
 from yoyo.drivers.gce.removal import remove
@@ -22,51 +21,69 @@ _TRIES = 5
 _NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY", "resourceInUseByAnotherResource")
 
 
-def request_stop(
-    cloud: Cloud, node: NodeSettings, memory: Memory, clock: Clock, patience_s: float
-) -> None:
-    """Ask for a stop; returns when it is accepted.
+class Stopper:
+    """Asks for the stop of a node's machines, as often as it takes to be heard."""
 
-    A start under way on this controller ends as well: it may have no machine yet, or be about
-    to try another zone.
+    def __init__(self, cloud: Cloud, clock: Clock) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._request = uuid.uuid4()  # of this stop, however often it is sent
 
-    Raises:
-        ForeignNode: the machine of that name is not ours.
-        CloudFault.
-    """
-    deadline = clock.monotonic() + patience_s
-    request = str(uuid.uuid4())
-    failures = 0
-    memory.cut_off("*")
-    while True:
-        instance = find_instance(cloud, node)
-        if instance is None:
-            return
-        if instance.get("status") in (*_DOWN, *_ON_ITS_WAY_DOWN):
-            return
-        if not request_of(instance, node):
-            raise ForeignNode(
-                f"A machine named {instance['name']} is in {zone_of(instance)}.",
-                why="It does not carry yoyo's labels.",
-                fix="Yoyo does not touch what it did not make: give the node another name.",
-            )
-        try:
-            cloud.change(
+    def request_stop(self, node: NodeSettings, request_id: str, patience_s: float) -> None:
+        """Ask for a stop of that life's machine ("": of all that are ours); returns when accepted.
+
+        Raises:
+            ForeignNode: a machine of that name runs, and it is not the one that is meant.
+            CloudFault.
+        """
+        deadline = self._clock.monotonic() + patience_s
+        failures = 0
+        while True:
+            try:
+                self._stop_all(node, request_id)
+                return
+            except CloudFault as fault:
+                failures += 1
+                # One that is still being made cannot be stopped yet.
+                passing = fault.unknown or fault.status in (404, 429) or _not_ready(fault)
+                late = self._clock.monotonic() > deadline
+                if not passing or late or (failures >= _TRIES and not _not_ready(fault)):
+                    raise
+            self._clock.sleep(min(0.25 * 2**failures, 4.0))
+
+    def _stop_all(self, node: NodeSettings, request_id: str) -> None:
+        up = [
+            each
+            for each in every_instance(self._cloud, node)
+            if each.get("status") not in (*_DOWN, *_ON_ITS_WAY_DOWN)
+        ]
+        meant = [each for each in up if _is_meant(each, node, request_id)]
+        for instance in meant:
+            self._cloud.change(
                 "Instances",
                 "stop",
                 zone=zone_of(instance),
                 instance=instance["name"],
-                request_id=request,
+                request_id=str(uuid.uuid5(self._request, zone_of(instance))),
             )
-            return
-        except CloudFault as fault:
-            failures += 1
-            # One that is still being made cannot be stopped yet.
-            passing = fault.unknown or fault.status in (404, 429) or _not_ready(fault)
-            late = clock.monotonic() > deadline
-            if not passing or late or (failures >= _TRIES and not _not_ready(fault)):
-                raise
-        clock.sleep(min(0.25 * 2**failures, 4.0))
+        if up and not meant:
+            raise _foreign(up[0], node)
+
+
+def _is_meant(instance: Document, node: NodeSettings, request_id: str) -> bool:
+    found = request_of(instance, node)
+    return found == request_id if request_id else bool(found)
+
+
+def _foreign(instance: Document, node: NodeSettings) -> ForeignNode:
+    found = request_of(instance, node)
+    return ForeignNode(
+        f"A machine named {instance['name']} is in {zone_of(instance)}.",
+        why=f"It carries the request id {found}." if found else "It does not carry yoyo's labels.",
+        fix="Stop it with `yoyo down` in the place where it was started."
+        if found
+        else "Yoyo does not touch what it did not make: give the node another name.",
+    )
 
 
 def _not_ready(fault: CloudFault) -> bool:

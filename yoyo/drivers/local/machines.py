@@ -109,13 +109,16 @@ class LocalMachines:
         except OSError as error:
             return Observation(MachineState.UNKNOWN, detail=f"{directory}: {error.strerror}")
 
-    def stop(self, node: NodeSettings) -> None:
+    def stop(self, node: NodeSettings, request_id: str = "") -> None:
         """See the port."""
         directory = self._directory(node)
         machine = records.read_record(directory / records.MACHINE) or {}
         if not is_locked(directory / records.LOCK):
             _kill_orphans(directory, machine.get("request_id"))
             return
+        # A record that is damaged must not keep a machine running.
+        if request_id and machine.get("request_id", request_id) != request_id:
+            raise _foreign(node.name, machine["request_id"])
         request = {"request_id": machine.get("request_id", ""), "asked_at": records.stamp()}
         unwritten = None
         try:
@@ -190,11 +193,7 @@ class LocalMachines:
                 break
             # Another creator holds the lock, and the record is still that of a former life.
             self._clock.sleep(_BIRTH_LOOK_S)
-        raise ForeignNode(
-            f"Another machine named {directory.name} runs here.",
-            why=f"It carries the request id {holder}.",
-            fix="Stop it with `yoyo down --now` in the place where it was started.",
-        )
+        raise _foreign(directory.name, holder)
 
     def _prepare(self, node: NodeSettings, directory: Path, request_id: str) -> None:
         """Everything that the supervisor and the engine read, written before they start."""
@@ -261,6 +260,14 @@ class LocalMachines:
             endpoint=_endpoint(directory, request_id),
             guards=_armed(directory, supervisor, node),
         )
+
+
+def _foreign(name: str, holder: object) -> ForeignNode:
+    return ForeignNode(
+        f"Another machine named {name} runs here.",
+        why=f"It carries the request id {holder}.",
+        fix="Stop it with `yoyo down --now` in the place where it was started.",
+    )
 
 
 def _kill_orphans(directory: Path, request_id: object) -> None:
