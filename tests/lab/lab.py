@@ -59,7 +59,7 @@ class Lab:
         self._digest = hashlib.sha256(self._model.read_bytes()).hexdigest()
         self.host = NspawnHost(directory / "machines", network=NETWORK, prepare=with_engine)
         handler = functools.partial(_Quiet, directory=str(models))
-        self._weights = http.server.ThreadingHTTPServer((CONTROLLER, 0), handler)
+        self._weights = _Weights((CONTROLLER, 0), handler)
         threading.Thread(target=self._weights.serve_forever, daemon=True).start()
         self.fake = FakeGce(Settings(zones=zones), host=self.host)
         self.credentials = self.fake.credentials(directory / "service-account.json")
@@ -97,6 +97,11 @@ class Lab:
     def __exit__(self, kind: object, *_: object) -> None:
         self.close()
         assert kind or not self.fake.violations, self.fake.violations
+
+
+class _Weights(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a machine that has read the header hangs up."""
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

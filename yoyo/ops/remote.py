@@ -8,6 +8,7 @@ from typing import TypeVar
 from yoyo.errors import NodeNotReady, NotSupported
 from yoyo.model.machine import Endpoint, MachineState
 from yoyo.ops.context import Context
+from yoyo.ops.lease import renew_if_due
 from yoyo.ops.locking import node_lock
 from yoyo.ports.remote import Bakes, HasBootstrap, HasShell, HasTunnel, RotatesKeys
 
@@ -45,7 +46,7 @@ def execute(ctx: Context, command: tuple[str, ...], output: Callable[[int, bytes
         NotSupported, NodeNotReady, SshFailed.
     """
     shell: HasShell = _able(ctx, HasShell, "has no shell of its own")  # type: ignore[type-abstract]
-    ctx.machines.renew_lease(ctx.node)
+    renew_if_due(ctx, ctx.machines.observe(ctx.node))
     return shell.execute(ctx.node, command, output)
 
 
