@@ -36,12 +36,12 @@ class Rig:
 
     def observe(self) -> Observation:
         machines = self.machines()
-        if isinstance(machines, NeedsHandover):
-            machines.hand_over(self.node)
         seen = machines.observe(self.node)
+        if seen.awaits_handover and isinstance(machines, NeedsHandover):
+            machines.hand_over(self.node)
         # How it was found out is no part of what was found out.
         guards = tuple(guard._replace(detail="") for guard in seen.guards)
-        return seen._replace(health=None, steps=(), guards=guards)
+        return seen._replace(health=None, steps=(), guards=guards, awaits_handover=False)
 
     def until(self, wanted: Callable[[Observation], bool]) -> Observation:
         """Observe until it is as wanted."""

@@ -144,6 +144,14 @@ send_later() {
   )
 }
 
+# What is really armed, read back from systemd.
+armed_guards() {
+  local armed=''
+  if systemctl --quiet is-active yoyo-dead-man.timer; then armed="dead-man=$LEASE_S"; fi
+  if systemctl --quiet is-active yoyo-lifetime.timer; then armed+=" lifetime=$LIFETIME_S"; fi
+  printf '%s\n' "${armed# }"
+}
+
 # engine_get PATH [CURL OPTION...]: asks the engine on this machine. The key goes through a
 # pipe: the arguments of a process are public.
 engine_get() {
@@ -454,6 +462,14 @@ send_later() {
   )
 }
 
+# What is really armed, read back from systemd.
+armed_guards() {
+  local armed=''
+  if systemctl --quiet is-active yoyo-dead-man.timer; then armed="dead-man=$LEASE_S"; fi
+  if systemctl --quiet is-active yoyo-lifetime.timer; then armed+=" lifetime=$LIFETIME_S"; fi
+  printf '%s\n' "${armed# }"
+}
+
 # engine_get PATH [CURL OPTION...]: asks the engine on this machine. The key goes through a
 # pipe: the arguments of a process are public.
 engine_get() {
@@ -684,14 +700,6 @@ step_guards() {
   fi
   each_is active ||
     fail 'a guard is not armed' 'systemd did not start its timer' 'see systemctl status yoyo-dead-man.timer yoyo-lifetime.timer'
-}
-
-# What is really armed, read back from systemd.
-armed_guards() {
-  local armed=''
-  if systemctl --quiet is-active yoyo-dead-man.timer; then armed="dead-man=$LEASE_S"; fi
-  if systemctl --quiet is-active yoyo-lifetime.timer; then armed+=" lifetime=$LIFETIME_S"; fi
-  printf '%s\n' "${armed# }"
 }
 
 # Step identity: the key that only this disk can open, and the certificate that the controller
@@ -1403,6 +1411,10 @@ if [[ $GPU == yes ]] && command -v nvidia-modprobe >/dev/null; then
 fi
 "$LIB/fetch-key" "$LIFETIME_S"
 sha256sum <"$ETC/engine.key" >"$RUN/key-in-use"
+# At a later boot this comes before the startup script, and is all that the controller waits for.
+keep_value request "$(metadata instance/attributes/yoyo-request || true)"
+keep_value guards "$(armed_guards)"
+keep_value cert-sha256 "$(openssl x509 -in "$ETC/tls-cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)"
 # Of the key itself, without the newline of its file.
 publish_now key-sha256 "$(tr -d '\n' <"$ETC/engine.key" | sha256sum | cut -d ' ' -f 1)"
 YOYO_FILE

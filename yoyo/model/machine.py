@@ -86,6 +86,8 @@ class Observation(NamedTuple):
     log_tail: tuple[str, ...] = ()  # last engine lines, when it failed
     steps: tuple[BootStep, ...] = ()  # of a bootstrap under way
     failed: str = ""  # why a start cannot succeed any more, though the machine runs
+    model: str = ""  # the model's name, where the driver knows it better than the engine
+    awaits_handover: bool = False  # it waits for what only the controller can give it
     storage: Storage | None = None  # None: none, or not asked for
     health: Health | None = None  # the engine's answer, where the driver had to ask it anyway
 

@@ -65,7 +65,7 @@ def status(ctx: Context) -> NodeStatus:
 
 def _waits(ctx: Context, seen: Observation) -> bool:
     """Whether a boot of ours is under way, perhaps of an `up --no-wait` that is gone."""
-    if seen.state is not MachineState.RUNNING or seen.endpoint is not None or seen.failed:
+    if not seen.awaits_handover:
         return False
     life = ctx.book().current(ctx.node.name)
     return life is not None and life.job_id == seen.request_id
@@ -80,7 +80,8 @@ def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, s
         return False, "", None, ctx.engine.load(seen.endpoint).error
     if health is not Health.OK:
         return False, "", None, ""
-    return True, ctx.engine.model_name(seen.endpoint), ctx.engine.slots(seen.endpoint), ""
+    model = seen.model or ctx.engine.model_name(seen.endpoint)
+    return True, model, ctx.engine.slots(seen.endpoint), ""
 
 
 def _warnings(seen: Observation, life: Life | None) -> list[str]:

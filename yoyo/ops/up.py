@@ -43,6 +43,8 @@ from yoyo.ports.machines import NeedsHandover
 _LOCK_SLACK_S = 30
 # Looking again after a twentieth of the time waited so far finds readiness at most 5 % late.
 _POLL_SHARE, _POLL_LEAST_S, _POLL_MOST_S = 0.05, 0.004, 0.5
+# A look at a machine at a distance is a few calls of the platform's, which counts them.
+_REMOTE_POLL_LEAST_S = 0.2
 HARD_CAPS = ("lifetime", "platform-cap")
 
 
@@ -231,6 +233,8 @@ def _tidy(ctx: Context) -> list[str]:
 def _wait_healthy(ctx: Context, life: Life, expected_s: int) -> Observation:
     begun = ctx.clock.monotonic()
     deadline = begun + ctx.node.guards.boot_timeout_s
+    remote = isinstance(ctx.machines, NeedsHandover)
+    least = _REMOTE_POLL_LEAST_S if remote else _POLL_LEAST_S
     phase = ""
     while True:
         seen = ctx.machines.observe(ctx.node)
@@ -246,7 +250,7 @@ def _wait_healthy(ctx: Context, life: Life, expected_s: int) -> Observation:
                 "the whole log while the node is there.",
                 details=seen.log_tail,
             )
-        if isinstance(ctx.machines, NeedsHandover) and seen.endpoint is None:
+        if isinstance(ctx.machines, NeedsHandover) and seen.awaits_handover:
             ctx.machines.hand_over(ctx.node)
         ctx.progress.steps(seen.steps)
         step = "loading" if seen.state is MachineState.RUNNING else "provisioning"
@@ -268,7 +272,7 @@ def _wait_healthy(ctx: Context, life: Life, expected_s: int) -> Observation:
                 details=seen.log_tail,
             )
         waited = ctx.clock.monotonic() - begun
-        ctx.clock.sleep(min(max(waited * _POLL_SHARE, _POLL_LEAST_S), _POLL_MOST_S))
+        ctx.clock.sleep(min(max(waited * _POLL_SHARE, least), _POLL_MOST_S))
 
 
 def _silence(ctx: Context, seen: Observation) -> str:

@@ -10,7 +10,7 @@ from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.faults import CloudFault
 from yoyo.drivers.gce.keys import digest_of
 from yoyo.drivers.gce.memory import Memory, Seen, parse_time
-from yoyo.drivers.gce.names import REQUEST, gce_of, instance_name, port_of
+from yoyo.drivers.gce.names import REQUEST, gce_of, instance_name, model_of, port_of
 from yoyo.model.machine import (
     Endpoint,
     GuardStatus,
@@ -159,6 +159,8 @@ def _seen(
         endpoint=endpoint,
         guards=_guards(instance, said, started),
         steps=said.steps,
+        model=model_of(node),
+        awaits_handover=endpoint is None and bool(said.seal_key),
         failed=_failure(said),
         log_tail=said.tail,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yoyo.drivers.gce.memory import as_observation
-from yoyo.drivers.gce.names import SSH_USER, gce_of
+from yoyo.drivers.gce.names import SSH_USER, gce_of, model_of
 from yoyo.drivers.gce.remote import GceRemote
 from yoyo.errors import NoCapacity, NodeBusy, YoyoError
 from yoyo.model.engine import Health
@@ -159,7 +159,7 @@ class GceMachines(GceRemote):
             if known.endpoint is not None:
                 health = self._tools.engine.health(known.endpoint, timeout=_NODE_ANSWERS_S)
                 if health in (Health.OK, Health.LOADING):
-                    return known._replace(health=health)
+                    return known._replace(health=health, model=model_of(node))
         from yoyo.drivers.gce.look import observe
 
         try:

@@ -47,6 +47,11 @@ def port_of(node: NodeSettings) -> int:
     return node.engine.port or ENGINE_PORT
 
 
+def model_of(node: NodeSettings) -> str:
+    """The model as the operator knows it; on the node it is named by its digest."""
+    return node.engine.model.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
 def labels_of(node: NodeSettings, request_id: str) -> dict[str, str]:
     """The labels of everything that one life makes."""
     return {NODE: node.name, MODULE: node.module_id, REQUEST: request_id}
