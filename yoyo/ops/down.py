@@ -43,7 +43,8 @@ def down(
     the ledger's error raised after; the next command books.
 
     Raises:
-        NodeBusy, ForeignNode, StopFailed, LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
+        NodeBusy, ForeignNode, NodeNotReady (its state is unknown, and no life of it is open),
+        StopFailed, LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
     """
     operator = operator or ctx.operator
 
