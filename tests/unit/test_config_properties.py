@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from yoyo.config.key import YEAR_S
 from yoyo.config.load import Flags, load, validate
 from yoyo.config.mistakes import Origin, Report, nearest, printable, quoted
-from yoyo.config.schema import CACHE_TYPES, NODE_KEYS, TOP_KEYS, YEAR_S
+from yoyo.config.schema import CACHE_TYPES, NODE_KEYS, TOP_KEYS
 from yoyo.errors import ConfigInvalid
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 import yaml
 
+from yoyo.config.key import LABEL_PATTERN
 from yoyo.config.load import Flags, validate
 from yoyo.config.schema import (
-    LABEL_PATTERN,
     NODE_KEYS,
     SECTIONS,
     TOP_KEYS,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yoyo.config.document import Scalar, parse, read_text
+from yoyo.config.key import Key
 from yoyo.config.mistakes import Mistake, Origin, Report, TooMany, nearest, printable
 from yoyo.config.rules import node_rules
-from yoyo.config.schema import LIST_KINDS, NODE_KEYS, TOP_KEYS, Key
+from yoyo.config.schema import LIST_KINDS, NODE_KEYS, TOP_KEYS
 from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, state_home
 from yoyo.config.values import Place, convert
 from yoyo.errors import ConfigInvalid, NodeUnknown

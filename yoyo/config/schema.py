@@ -6,65 +6,23 @@ come from these tables.
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final
+
+from yoyo.config.key import (
+    DECIMAL_PATTERN,
+    DURATION_PATTERN,
+    LABEL_PATTERN,
+    SECRET_PATTERN,
+    WORD_PATTERN,
+    YEAR_S,
+    Key,
+)
+from yoyo.config.keys_remote import GCE_KEYS, REMOTE_KEYS
 
 VERSION: Final = 1
 
-Kind = Literal[
-    "text", "label", "word", "path", "server", "choice", "integer", "decimal", "duration",
-    "flags", "secret", "match", "matches",
-]  # fmt: skip
-
-# Patterns are ECMA-262 and Python alike, so that the JSON Schema and the loader share them.
-LABEL_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # RFC 1123, as model/ids.py
-WORD_PATTERN: Final = "^[a-z][a-z0-9_-]{0,62}$"  # what an entry point's name may safely be
-# RFC 6750 token characters.
-SECRET_PATTERN: Final = "^[A-Za-z0-9._~+/=-]{16,256}$"  # noqa: S105 - a pattern, no secret
-DECIMAL_PATTERN: Final = "^(0|[1-9][0-9]{0,11})(\\.[0-9]{1,9})?$"
-DURATION_PATTERN: Final = "^(?=[0-9])([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$"
-
-# Where weights and bundles come from. http:// too: the sha256 is what is trusted.
-SOURCE_PATTERN: Final = "^(https?|gs)://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]{3,2000}$"
-URL_PATTERN: Final = "^https?://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]{3,2000}$"
-SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
-ZONE_PATTERN: Final = "^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,3}-[a-z]$"
-# Google's resource names: RFC 1035 labels; image: a family or an image of any project.
-RESOURCE_PATTERN: Final = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-IMAGE_PATTERN: Final = (
-    "^projects/[a-z][a-z0-9-]{4,62}/global/images/(family/)?[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-)
-ACCOUNT_PATTERN: Final = "^[a-z0-9-]{1,63}@[a-z0-9.-]{1,190}$"
-# One IPv4 address, or `auto`; never a range: what is open is open to one machine.
-ADDRESS_PATTERN: Final = "^(auto|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))$"  # noqa: E501
-COMMIT_PATTERN: Final = "^([0-9a-f]{40}|b[0-9]{1,6})$"
-
-DAY_S: Final = 86_400
-YEAR_S: Final = 366 * DAY_S
-
 # llama.cpp's --cache-type-k/-v (common/arg.cpp, kv_cache_types), b6000 and later.
 CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-
-
-class Key(NamedTuple):
-    """One key. `default` is written as an operator would write it.
-
-    `low` and `high` are inclusive: seconds for a duration, characters for a text.
-    `absent` says what leaving the key out means where there is no default. A `match`, and each
-    word of `matches`, has the form of `pattern`, which `expected` says in words.
-    """
-
-    path: str
-    kind: Kind
-    doc: str
-    default: str | None = None
-    absent: str = ""
-    unit: str = ""
-    low: int = 0
-    high: int = 0
-    choices: tuple[str, ...] = ()
-    required: bool = False
-    pattern: str = ""
-    expected: str = ""
 
 
 def _duration(path: str, default: str, doc: str, low: int = 1) -> Key:
@@ -96,123 +54,6 @@ TOP_KEYS: Final = (
     Key(
         "default_node", "label", "The node that commands act on when none is named.",
         absent="the only node, if there is one",
-    ),
-)  # fmt: skip
-
-_SOURCE = "an https://, http:// or gs:// address"
-_SHA256 = "a sha256: 64 of 0-9 and a-f"
-
-REMOTE_KEYS: Final = (
-    Key(
-        "weights.sha256", "match", "Digest of the model file; what has another one is refused.",
-        absent="none; needed where `engine.model` is an address", pattern=SHA256_PATTERN,
-        expected=_SHA256,
-    ),
-    Key(
-        "weights.mirrors", "matches", "More addresses of the same file, tried in order.", "[]",
-        high=16, pattern=SOURCE_PATTERN, expected=_SOURCE,
-    ),
-    Key(
-        "bundle.url", "match", "A prebuilt engine (tar.gz, tar.zst) for the node.",
-        absent="none: the engine is built on the node", pattern=SOURCE_PATTERN, expected=_SOURCE,
-    ),
-    Key(
-        "bundle.sha256", "match", "Digest of the bundle.", absent="none; needed with `bundle.url`",
-        pattern=SHA256_PATTERN, expected=_SHA256,
-    ),
-    Key(
-        "build.repository", "match", "Where llama.cpp is built from when there is no bundle.",
-        "https://github.com/ggml-org/llama.cpp", pattern=URL_PATTERN, expected="an https address",
-    ),
-    # b6900 is the release that the flags in docs/guides/gce.md were read from.
-    Key(
-        "build.commit", "match", "The pinned commit (or release tag) to build.", "b6900",
-        pattern=COMMIT_PATTERN, expected="a commit of 40 hex digits, or a release such as b6900",
-    ),
-)  # fmt: skip
-
-GCE_KEYS: Final = (
-    Key(
-        "gce.project", "match", "The project that pays.", absent="none; needed with driver gce",
-        pattern="^[a-z][a-z0-9-]{4,28}[a-z0-9]$", expected="a project id",
-    ),
-    Key(
-        "gce.credentials", "path", "A credentials file, as `gcloud` or the console writes it.",
-        absent="Application Default Credentials", low=1, high=4096,
-    ),
-    Key(
-        "gce.zones", "matches", "Zones to try, in this order.",
-        "[us-central1-a, us-central1-b, us-central1-c]", low=1, high=130, pattern=ZONE_PATTERN,
-        expected="a zone such as us-central1-a",
-    ),
-    Key(
-        "gce.machine_type", "match", "The machine type; a G2 brings its L4 with it.",
-        "g2-standard-4", pattern=RESOURCE_PATTERN, expected="a machine type such as g2-standard-4",
-    ),
-    Key(
-        "gce.image", "match", "The boot image: a family, or one image.",
-        "projects/deeplearning-platform-release/global/images/family/"
-        "common-cu129-ubuntu-2404-nvidia-580",
-        pattern=IMAGE_PATTERN, expected="projects/PROJECT/global/images/[family/]NAME",
-    ),
-    Key("gce.disk_gb", "integer", "Size of the boot disk.", "100", unit="GB", low=10, high=65_536),
-    Key(
-        "gce.disk_type", "choice", "Type of the boot disk.", "pd-balanced",
-        choices=("pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"),
-    ),
-    Key(
-        "gce.network", "match", "The VPC network.", "default", pattern=RESOURCE_PATTERN,
-        expected="the name of a network",
-    ),
-    Key(
-        "gce.subnetwork", "match", "The subnetwork, by name, in the zone's region.",
-        absent="the network's own", pattern=RESOURCE_PATTERN, expected="the name of a subnetwork",
-    ),
-    Key(
-        "gce.traffic", "choice",
-        "How the engine is reached: TLS with a pinned certificate, an SSH tunnel, or plain HTTP "
-        "inside the VPC.",
-        "tls", choices=("tls", "tunnel", "vpc"),
-    ),
-    Key(
-        "gce.controller", "match",
-        "The address that engine and SSH are open to; `auto` asks `gce.address_service`.",
-        "auto", pattern=ADDRESS_PATTERN, expected="auto, or one IPv4 address",
-    ),
-    Key(
-        "gce.address_service", "match", "Answers with the address it was asked from, as text.",
-        "https://checkip.amazonaws.com/", pattern=URL_PATTERN, expected="an https address",
-    ),
-    Key(
-        "gce.ssh_from", "choice", "Where SSH may come from: this controller, or Google's IAP.",
-        "controller", choices=("controller", "iap"),
-    ),
-    Key(
-        "gce.provisioning", "choice", "Capacity to ask for; spot is cheaper and may be taken back.",
-        "standard", choices=("standard", "spot", "spot-then-standard"),
-    ),
-    Key(
-        "gce.service_account", "match", "Identity of the node, read-only storage scope.",
-        absent="none: the node has no cloud credentials", pattern=ACCOUNT_PATTERN,
-        expected="the e-mail address of a service account",
-    ),
-    Key(
-        "gce.max_wait", "duration", "How long `up` goes on trying when no zone has capacity.",
-        "0s", low=0, high=7 * DAY_S,
-    ),
-    Key(
-        "gce.relocate", "choice",
-        "Whether a stopped node whose zone has no capacity may move to another one.", "no",
-        choices=("no", "yes"),
-    ),
-    Key(
-        "gce.replace_firewall", "choice",
-        "Whether a firewall rule of yoyo's name with other content is replaced.", "no",
-        choices=("no", "yes"),
-    ),
-    Key(
-        "gce.api_endpoint", "match", "Another address of the Compute Engine API, for trials.",
-        absent="Google's own", pattern=URL_PATTERN, expected="an http(s) address",
     ),
 )  # fmt: skip
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yoyo.config.document import Mapping, Scalar, Sequence, Tree
-from yoyo.config.mistakes import UNSAFE, Report, nearest, quoted
-from yoyo.config.schema import (
+from yoyo.config.key import (
     DECIMAL_PATTERN,
     LABEL_PATTERN,
-    LIST_KINDS,
     SECRET_PATTERN,
     SOURCE_PATTERN,
     WORD_PATTERN,
     Key,
 )
+from yoyo.config.mistakes import UNSAFE, Report, nearest, quoted
+from yoyo.config.schema import LIST_KINDS
 from yoyo.model.ids import Secret
 from yoyo.model.settings import EMBEDDED_SERVER, SMOKE_MODEL
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from yoyo.drivers.local import records
 from yoyo.drivers.local.lock import is_locked, open_lock
 from yoyo.drivers.local.logs import last_lines, lines_of
-from yoyo.drivers.local.process import ending, is_same, orphans, send_signal, start_code
+from yoyo.drivers.local.process import ending, is_same, orphans, send_signal
+from yoyo.drivers.local.spawn import spawn_supervisor
 from yoyo.errors import (
-    BootFailed,
     DriverUnavailable,
     ForeignNode,
     NodeBusy,
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 _TAIL_LINES = 15
 _STOP_SLACK_S = 10.0  # what a supervisor may take beyond the engine's own grace
 _LOOKS, _BIRTH_LOOKS, _BIRTH_LOOK_S = 3, 200, 0.01  # a supervisor is born within some 20 ms
-# Variables the engine may need. A list of what is let in: the rest may hold secrets, and
-# LLAMA_ARG_* would change flags behind the configuration's back.
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-_ENVIRONMENT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "GGML_", "OMP_", "HIP_", "ROCR_")
 
 
 class LocalMachines:
@@ -87,7 +83,7 @@ class LocalMachines:
                 self._refuse_other(directory, request_id)
                 return
             self._prepare(node, directory, request_id)
-            _spawn_supervisor(directory, lock)
+            spawn_supervisor(directory, lock)
         except OSError as error:
             raise _unwritable(directory, error) from error
         finally:
@@ -357,49 +353,6 @@ def _armed(
         dead_man = renewed + timedelta(seconds=lease_s)
     ends = {"dead-man": dead_man, "lifetime": lifetime}
     return tuple(GuardStatus(name, ends[name] is not None, ends[name]) for name, _ in caps(node))
-
-
-def _spawn_supervisor(directory: Path, lock: int) -> None:
-    """Start the supervisor in a session of its own, holding the lock from its first breath."""
-    # -I and -S: no site packages and nothing from the environment; it needs the standard
-    # library alone and starts in half the time.
-    code = start_code("yoyo.agent")
-    log = os.open(
-        directory / records.SUPERVISOR_LOG,
-        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
-        0o600,
-    )
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    os.set_inheritable(lock, True)
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
-    }
-    try:
-        os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", code, str(directory), str(lock), "supervisor"],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, nothing, 0),
-                (os.POSIX_SPAWN_DUP2, log, 1),
-                (os.POSIX_SPAWN_DUP2, log, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
-        )
-    except OSError as error:
-        raise BootFailed(
-            f"The supervisor of {directory.name} could not be started.",
-            why=error.strerror or str(error),
-            fix="Check memory and process limits (ulimit -u), then run `yoyo up` again.",
-        ) from error
-    finally:
-        os.set_inheritable(lock, False)
-        os.close(log)
-        os.close(nothing)
 
 
 def _unwritable(directory: Path, error: OSError) -> StateUnwritable:
