@@ -23,6 +23,28 @@ IMAGE = (
 )
 
 
+GCE = GceSettings(
+    project="lab-project",
+    zones=ZONES,
+    machine_type="g2-standard-4",
+    image=IMAGE,
+    disk_gb=100,
+    disk_type="pd-balanced",
+    network="default",
+    subnetwork=None,
+    traffic="tls",
+    controller="203.0.113.7",
+    address_service="http://127.0.0.1:9/",
+    ssh_from="controller",
+    provisioning="standard",
+    service_account=None,
+    max_wait_s=0,
+    relocate=False,
+    replace_firewall=False,
+    api_endpoint=None,
+)
+
+
 @dataclass(frozen=True)
 class LabCloud:
     """A running fake and the settings of one node in it."""
@@ -44,26 +66,7 @@ def gce_node(fake: FakeGce, name: str = "l4") -> NodeSettings:
         driver="gce",
         engine=NODE.engine._replace(model="https://example.org/m.gguf", extra_flags=()),
         weights=WeightsSettings("ab" * 32),
-        gce=GceSettings(
-            project=fake.settings.project,
-            zones=ZONES,
-            machine_type="g2-standard-4",
-            image=IMAGE,
-            disk_gb=100,
-            disk_type="pd-balanced",
-            network="default",
-            subnetwork=None,
-            traffic="tls",
-            controller="203.0.113.7",
-            address_service="http://127.0.0.1:9/",
-            ssh_from="controller",
-            provisioning="standard",
-            service_account=None,
-            max_wait_s=0,
-            relocate=False,
-            replace_firewall=False,
-            api_endpoint=fake.url,
-        ),
+        gce=GCE._replace(project=fake.settings.project, api_endpoint=fake.url),
     )
 
 

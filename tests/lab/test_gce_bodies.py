@@ -7,7 +7,7 @@ from typing import Any
 
 import discovery
 import pytest
-from cloud import IMAGE, ZONES
+from cloud import GCE, IMAGE, ZONES
 from gce_parts import LIFE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,26 +22,6 @@ from yoyo.model.settings import GceSettings, NodeSettings
 UBUNTU = (
     "projects/ubuntu-os-accelerator-images/global/images/family/"
     "ubuntu-accelerator-2404-amd64-with-nvidia-580"
-)
-GCE = GceSettings(
-    project="lab-project",
-    zones=ZONES,
-    machine_type="g2-standard-4",
-    image=IMAGE,
-    disk_gb=100,
-    disk_type="pd-balanced",
-    network="default",
-    subnetwork=None,
-    traffic="tls",
-    controller="203.0.113.7",
-    address_service="https://example.org/",
-    ssh_from="controller",
-    provisioning="standard",
-    service_account=None,
-    max_wait_s=0,
-    relocate=False,
-    replace_firewall=False,
-    api_endpoint=None,
 )
 ADDRESSES = st.ip_addresses(v=4).map(str)
 SETTINGS = st.builds(

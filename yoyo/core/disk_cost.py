@@ -12,7 +12,8 @@ from yoyo.model.ledger import DISK_COST, CompletionStatus, Entry, EventType
 from yoyo.model.machine import Storage
 from yoyo.model.settings import NodeSettings
 
-MONTH_S = 730 * 3600  # Google's price list counts a month so
+HOURS_A_MONTH = 730  # Google's price list counts a month so
+MONTH_S = HOURS_A_MONTH * 3600
 _MICRO = Decimal("0.000001")
 
 

@@ -45,6 +45,16 @@ def scheduling(node: NodeSettings, *, spot: bool) -> Document:
     }
 
 
+def scheduling_drift(node: NodeSettings, instance: Document) -> list[tuple[str, Any, Any]]:
+    """(field, as it is, as configured) where an instance's scheduling differs; its kind stays."""
+    have = instance.get("scheduling", {})
+    want = scheduling(node, spot=have.get("provisioningModel") == "SPOT")
+    # The API leaves out what is false.
+    return [
+        (key, have.get(key), value) for key, value in want.items() if have.get(key, False) != value
+    ]
+
+
 def metadata_items(items: dict[str, str]) -> list[Document]:
     """Metadata as the API wants it."""
     return [{"key": key, "value": value} for key, value in items.items()]

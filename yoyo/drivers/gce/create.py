@@ -43,6 +43,7 @@ from yoyo.ports.clock import Clock
 OPERATION_S = 300.0
 _RESENDS = 5
 _STOPPED = ("TERMINATED", "STOPPED")
+_COMING_TO_REST = (*_STOPPED, "STOPPING", "PENDING_STOP")
 
 
 class Start(NamedTuple):
@@ -228,18 +229,16 @@ class Creator:
 
     def _rearm(self, start: Start, instance: Document) -> None:
         """Give it the platform's cap of this configuration, where it has another one or none."""
-        have = instance.get("scheduling", {})
-        spot = have.get("provisioningModel") == "SPOT"
-        want = bodies.scheduling(start.node, spot=spot)
-        if all(have.get(key, False) == value for key, value in want.items()):
+        if not bodies.scheduling_drift(start.node, instance):
             return
+        spot = instance.get("scheduling", {}).get("provisioningModel") == "SPOT"
         self._cloud.carry_out(
             "Instances",
             "set_scheduling",
             OPERATION_S,
             zone=zone_of(instance),
             instance=instance["name"],
-            scheduling_resource=want,
+            scheduling_resource=bodies.scheduling(start.node, spot=spot),
         )
 
 
@@ -288,7 +287,7 @@ def _made(instance: Document) -> tuple[datetime, str]:
 def refuse_foreign(start: Start, instance: Document) -> None:
     """Raise ForeignNode unless the instance is this node's and rests, or is of this start."""
     request = request_of(instance, start.node)
-    resting = instance.get("status") in (*_STOPPED, "STOPPING", "PENDING_STOP")
+    resting = instance.get("status") in _COMING_TO_REST
     if request == start.request_id or (request and resting):
         return
     raise ForeignNode(
@@ -306,6 +305,6 @@ def runs(instance: Document, start: Start) -> bool:
     """Whether this start's machine runs or is on its way, so that nothing is to be done."""
     if request_of(instance, start.node) != start.request_id:
         return False
-    return instance.get("status") not in (*_STOPPED, "STOPPING", "PENDING_STOP") or (
+    return instance.get("status") not in _COMING_TO_REST or (
         started_in_this_life(instance) is not None
     )

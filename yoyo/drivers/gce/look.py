@@ -54,7 +54,7 @@ def find_instance(cloud: Cloud, node: NodeSettings, zone: str = "") -> Document 
     if zone:
         found = cloud.find("Instances", "get", zone=zone, instance=instance_name(node))
         # One that rests proves nothing: a node that moved has another that may run elsewhere.
-        if found is not None and _STATES.get(found.get("status", "")) is not MachineState.STOPPED:
+        if found is not None and state_of(found) is not MachineState.STOPPED:
             return found
     return max(every_instance(cloud, node), key=_preference, default=None)
 
@@ -67,8 +67,13 @@ def every_instance(cloud: Cloud, node: NodeSettings) -> list[Document]:
 
 def _preference(instance: Document) -> tuple[bool, str]:
     # The one that runs is the node; of two that rest, the one that ran last.
-    rests = _STATES.get(instance.get("status", "")) is MachineState.STOPPED
+    rests = state_of(instance) is MachineState.STOPPED
     return not rests, str(instance.get("lastStartTimestamp", ""))
+
+
+def state_of(instance: Document) -> MachineState:
+    """Google's status in the port's words."""
+    return _STATES.get(str(instance.get("status", "")), MachineState.UNKNOWN)
 
 
 def zone_of(instance: Document) -> str:
@@ -136,7 +141,7 @@ def _seen(
     cloud: Cloud, node: NodeSettings, memory: Memory, instance: Document, now: datetime
 ) -> Observation:
     status = str(instance.get("status", ""))
-    state = _STATES.get(status, MachineState.UNKNOWN)
+    state = state_of(instance)
     request_id = request_of(instance, node)
     where = f"{instance['name']} in {zone_of(instance)}"
     if not request_id:
@@ -312,7 +317,6 @@ def _remember(
             started_at=seen.started_at.isoformat() if seen.started_at else "",
             guards=guards,
             host_keys=dict(said.host_keys),
-            seal_key=said.seal_key,
             at=now.isoformat(timespec="seconds"),
         )
     )

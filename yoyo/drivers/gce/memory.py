@@ -34,7 +34,6 @@ class Seen(NamedTuple):
     started_at: str
     guards: dict[str, str | None]  # name -> when it fires, ISO 8601
     host_keys: dict[str, str]  # key type -> base64
-    seal_key: str
     at: str
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from yoyo.core.disk_cost import HOURS_A_MONTH
 from yoyo.core.failover import attempts
 from yoyo.drivers.gce import bodies, network
 from yoyo.drivers.gce.cloud import Cloud, Document
@@ -20,7 +21,6 @@ from yoyo.model.settings import NodeSettings
 if TYPE_CHECKING:
     from yoyo.ports.machines import Tools
 
-_HOURS_A_MONTH = 730  # Google's price list counts a month so
 _SHOWN_ID: Final = "the-life-s-id"
 # Seconds, from the operators' record of the reference node: docs/guides/gce.md says which.
 _FIRST_BOOT: Final = (("machine", 40), ("packages", 60), ("engine", 1500), ("weights", 400))
@@ -80,7 +80,7 @@ def disk_hourly_usd(node: NodeSettings) -> Decimal | None:
     price = node.prices.disk_gb_month_usd
     if price is None:
         return None
-    return (price * gce_of(node).disk_gb / _HOURS_A_MONTH).quantize(Decimal("0.000001"))
+    return (price * gce_of(node).disk_gb / HOURS_A_MONTH).quantize(Decimal("0.000001"))
 
 
 def _resources(

@@ -235,14 +235,7 @@ def _drift(cloud: Cloud, node: NodeSettings) -> Found:
         name = str(instance["name"])
         return Found("drift", False, f"{name} is not yoyo's", "give the node another name")
     gce = gce_of(node)
-    spot = instance.get("scheduling", {}).get("provisioningModel") == "SPOT"
-    wanted = bodies.scheduling(node, spot=spot)
-    have = instance.get("scheduling", {})
-    found = [
-        (key, have.get(key), value)
-        for key, value in wanted.items()
-        if have.get(key, False) != value
-    ]
+    found = bodies.scheduling_drift(node, instance)
     kind = last_part(str(instance.get("machineType", "")))
     found += [("machine type", kind, gce.machine_type)] if kind != gce.machine_type else []
     if zone_of(instance) not in gce.zones:

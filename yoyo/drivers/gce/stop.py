@@ -6,17 +6,16 @@ import uuid
 
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.faults import CloudFault
-from yoyo.drivers.gce.look import every_instance, request_of, zone_of
+from yoyo.drivers.gce.look import every_instance, request_of, state_of, zone_of
 from yoyo.drivers.gce.names import NODE
 from yoyo.drivers.gce.network import remove_rules
 from yoyo.drivers.gce.removal import remove
 from yoyo.errors import ForeignNode
+from yoyo.model.machine import MachineState
 from yoyo.model.settings import NodeSettings
 from yoyo.ports.clock import Clock
 
 _OPERATION_S = 300.0
-_DOWN = ("TERMINATED", "STOPPED", "SUSPENDED")
-_ON_ITS_WAY_DOWN = ("STOPPING", "PENDING_STOP", "SUSPENDING", "DEPROVISIONING")
 _TRIES = 5
 _NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY", "resourceInUseByAnotherResource")
 
@@ -55,7 +54,7 @@ class Stopper:
         up = [
             each
             for each in every_instance(self._cloud, node)
-            if each.get("status") not in (*_DOWN, *_ON_ITS_WAY_DOWN)
+            if state_of(each) not in (MachineState.STOPPED, MachineState.STOPPING)
         ]
         meant = [each for each in up if _is_meant(each, node, request_id)]
         for instance in meant:
@@ -98,7 +97,7 @@ def remove_node(cloud: Cloud, node: NodeSettings) -> str:
     """
     own = [each for each in every_instance(cloud, node) if request_of(each, node)]
     for instance in own:
-        if instance.get("status") not in _DOWN:
+        if state_of(instance) is not MachineState.STOPPED:
             return str(instance.get("status"))
     for instance in own:
         remove(cloud, "instance", str(instance["name"]), zone_of(instance))

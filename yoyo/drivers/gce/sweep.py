@@ -8,12 +8,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+from yoyo.core.disk_cost import HOURS_A_MONTH
 from yoyo.drivers.gce.cloud import Cloud, Document, last_part
 from yoyo.drivers.gce.names import NODE, PREFIX, REQUEST
 from yoyo.model.machine import Leftover
 from yoyo.model.settings import NodeSettings
 
-_HOURS_A_MONTH = 730  # Google's price list counts a month so
 _RUNNING = ("PROVISIONING", "STAGING", "RUNNING", "REPAIRING", "STOPPING", "PENDING_STOP")
 _KINDS = (
     ("instance", "Instances", "aggregated_list"),
@@ -128,6 +128,6 @@ def _monthly(node: NodeSettings, kind: str, document: Document) -> Decimal | Non
         sizes = [int(each.get("diskSizeGb", 0)) for each in document.get("disks", [])]
         if disk is None or (document.get("status") in _RUNNING and hourly is None):
             return None
-        running = hourly * _HOURS_A_MONTH if hourly and document["status"] in _RUNNING else 0
+        running = hourly * HOURS_A_MONTH if hourly and document["status"] in _RUNNING else 0
         return (disk * sum(sizes) + running).quantize(cent)
     return None
