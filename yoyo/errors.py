@@ -218,6 +218,76 @@ class MonitorNotInstallable(YoyoError):
     summary = "the monitor's timer or cron line cannot be expressed or written"
 
 
+class StoreDenied(YoyoError):
+    exit_code = 84
+    summary = "the store refused the credentials, or they may not do this"
+
+
+class StoreUnavailable(YoyoError):
+    exit_code = 71
+    summary = "the store gave no usable answer"
+
+
+class StoreConflict(YoyoError):
+    exit_code = 72
+    summary = "somebody else changed an object of the store in the meantime"
+
+
+class StoreFull(YoyoError):
+    exit_code = 73
+    summary = "there is no room for the bytes, here or in the store"
+
+
+class ArtefactMissing(YoyoError):
+    exit_code = 74
+    summary = "the store has nothing of that name"
+
+
+class ArtefactCorrupt(YoyoError):
+    exit_code = 75
+    summary = "bytes have another digest than they should have"
+
+
+class ArtefactExists(YoyoError):
+    exit_code = 76
+    summary = "the name already stands for other bytes"
+
+
+class ArtefactInUse(YoyoError):
+    exit_code = 77
+    summary = "what would be removed is pinned, or a node uses it"
+
+
+class SourceFailed(YoyoError):
+    exit_code = 78
+    summary = "the source of an artefact is not there, refuses, or breaks off"
+
+
+class ModelTooLarge(YoyoError):
+    exit_code = 79
+    summary = "model, context and buffers do not fit into the node's memory"
+
+
+class EngineTooOld(YoyoError):
+    exit_code = 80
+    summary = "the engine does not know the model's architecture"
+
+
+class BuildFailed(YoyoError):
+    exit_code = 81
+    summary = "the engine could not be built, or its bundle fails the smoke check"
+
+
+class ManifestInvalid(YoyoError):
+    exit_code = 82
+    summary = "a manifest or a ModelCache document is malformed, or was changed"
+
+
+class CacheNotReady(YoyoError):
+    exit_code = 83
+    summary = "the node's artefacts are not in the store yet (the error says why)"
+
+
 class Interrupted(YoyoError):
     exit_code = 130
     summary = "interrupted by SIGINT or SIGTERM"

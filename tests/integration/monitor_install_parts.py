@@ -10,7 +10,7 @@ from pathlib import Path
 from sample_node import GUARDS, NODE
 
 from yoyo.drivers.jinja.templates import JinjaTemplates
-from yoyo.model.settings import NodeSettings, Settings
+from yoyo.model.settings import NodeSettings, Settings, StoreSettings
 from yoyo.ops.monitor_install import UnitFile, render
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -51,6 +51,7 @@ def settings_in(directory: Path) -> Settings:
         operator="alice@desk",
         default_node=None,
         nodes=(node_settings(),),
+        store=StoreSettings("file:///nowhere"),
     )
 
 

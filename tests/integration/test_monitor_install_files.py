@@ -16,7 +16,7 @@ from monitor_install_parts import (
 
 from yoyo.drivers.files.writer import AtomicFileWriter
 from yoyo.errors import MonitorNotInstallable
-from yoyo.model.settings import Settings
+from yoyo.model.settings import Settings, StoreSettings
 from yoyo.ops.monitor_install import (
     UnitFile,
     next_steps,
@@ -39,6 +39,7 @@ def test_paths_that_no_file_can_hold_are_refused(kind: str, name: str, where: st
         operator="alice@desk",
         default_node=None,
         nodes=(),
+        store=StoreSettings("file:///nowhere"),
     )
     with pytest.raises(MonitorNotInstallable) as caught:
         render(

@@ -17,7 +17,7 @@ from sample_node import NODE
 from yoyo.errors import CloudDenied, CloudUnavailable, NotSupported
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import BootStep, Leftover
-from yoyo.model.settings import NodeSettings, PriceSettings, Settings
+from yoyo.model.settings import NodeSettings, PriceSettings, Settings, StoreSettings
 from yoyo.ops.context import Context
 from yoyo.ops.sweep import SweepResult, sweep
 from yoyo.wiring import context_for
@@ -39,9 +39,12 @@ def lab(tmp_path: Path) -> Iterator[Rig]:
         yield made
 
 
+STORE = StoreSettings("file:///nowhere")
+
+
 def settings_for(lab: Rig, *nodes: NodeSettings) -> Settings:
     place = lab.place / "one"
-    return Settings(lab.place / "yoyo.yaml", place, place / "ledger.csv", "ann", None, nodes)
+    return Settings(lab.place / "yoyo.yaml", place, place / "ledger.csv", "ann", None, nodes, STORE)
 
 
 def context(lab: Rig, node: NodeSettings, live: str = "") -> Context:

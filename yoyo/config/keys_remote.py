@@ -10,6 +10,7 @@ from yoyo.config.key import (
     COMMIT_PATTERN,
     DAY_S,
     IMAGE_PATTERN,
+    NAME_PATTERN,
     RESOURCE_PATTERN,
     SHA256_PATTERN,
     SOURCE_PATTERN,
@@ -33,11 +34,22 @@ REMOTE_KEYS: Final = (
     ),
     Key(
         "bundle.url", "match", "A prebuilt engine (tar.gz, tar.zst) for the node.",
-        absent="none: the engine is built on the node", pattern=SOURCE_PATTERN, expected=_SOURCE,
+        absent="none: see `bundle.name`", pattern=SOURCE_PATTERN, expected=_SOURCE,
     ),
     Key(
         "bundle.sha256", "match", "Digest of the bundle.", absent="none; needed with `bundle.url`",
         pattern=SHA256_PATTERN, expected=_SHA256,
+    ),
+    Key(
+        "bundle.name", "match",
+        "A bundle of the store; `auto` is the newest one that matches node and model, `none` "
+        "looks for none.",
+        "auto", pattern=NAME_PATTERN, expected="auto, none, or the name of a bundle",
+    ),
+    Key(
+        "build.on_node", "choice",
+        "Whether a node that has no bundle builds its engine, which takes half an hour.", "no",
+        choices=("no", "yes"),
     ),
     Key(
         "build.repository", "match", "Where llama.cpp is built from when there is no bundle.",

@@ -26,6 +26,7 @@ from yoyo.model.settings import (
     NodeSettings,
     PriceSettings,
     Settings,
+    StoreSettings,
     WeightsSettings,
 )
 
@@ -148,13 +149,21 @@ class _Reader:
         if default is None and len(names) == 1:
             default = names[0]
         state_dir, ledger = self._places(top)
+        store = StoreSettings(
+            (top["store"] or f"file://{state_dir / 'store'}").rstrip("/"),
+            top["store_endpoint"],
+            top["store_credentials"],
+        )
         return Settings(
             config_file=self.path,
             state_dir=state_dir,
             ledger=ledger,
             operator=top["operator"] or self._operator(),
             default_node=NodeName(default) if default else None,
-            nodes=tuple(node for node in built if node is not None),
+            nodes=tuple(node._replace(store=store) for node in built if node is not None),
+            store=store,
+            hub=top["hub"],
+            hub_mirrors=top["hub_mirrors"],
         )
 
     def _places(self, top: dict[str, Any]) -> tuple[Path, Path]:
@@ -271,9 +280,13 @@ def _build(name: str, found: dict[str, Any]) -> NodeSettings:
         hardware=HardwareSettings(**section("hardware")),
         weights=WeightsSettings(**section("weights")),
         bundle=BundleSettings(**section("bundle")),
-        build=BuildSettings(**section("build")),
+        build=_build_settings(section("build")),
         gce=_gce(section("gce")) if found["driver"] == "gce" else None,
     )
+
+
+def _build_settings(found: dict[str, Any]) -> BuildSettings:
+    return BuildSettings(**{**found, "on_node": found["on_node"] == "yes"})
 
 
 def _gce(found: dict[str, Any]) -> GceSettings:

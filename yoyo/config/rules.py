@@ -157,10 +157,14 @@ def _remote(find: Find) -> Iterator[Found]:
     if find("gce.project") is None:
         yield "gce.project", "is missing: driver gce needs the project that pays"
     model = find("engine.model")
-    if model is not None and "://" not in model:
+    if model is not None and model.startswith("store:"):
+        if find("weights.sha256") is not None or find("weights.mirrors"):
+            yield "weights.sha256", "the store knows the digest of store:NAME. Leave it out"
+    elif model is not None and "://" not in model:
         yield (
             "engine.model",
-            "a gce node fetches its model: give an https:// or gs:// address, and weights.sha256",
+            "a gce node fetches its model: give store:NAME, or an https:// or gs:// address with "
+            "weights.sha256",
         )
     elif model is not None and find("weights.sha256") is None:
         yield "weights.sha256", "is missing: a model that is fetched is checked against its sha256"

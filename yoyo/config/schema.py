@@ -13,6 +13,8 @@ from yoyo.config.key import (
     DURATION_PATTERN,
     LABEL_PATTERN,
     SECRET_PATTERN,
+    STORE_PATTERN,
+    URL_PATTERN,
     WORD_PATTERN,
     YEAR_S,
     Key,
@@ -50,6 +52,29 @@ TOP_KEYS: Final = (
         "The ledger, the one truth about money and lifecycle. For the file in the XDG "
         "configuration directory the default is `$XDG_STATE_HOME/yoyo/ledger.csv`.",
         "ledger.csv", low=1, high=4096,
+    ),
+    Key(
+        "store", "match",
+        "Where weights and engine bundles are kept: gs://BUCKET[/PREFIX], or file:///DIRECTORY.",
+        absent="`store` in the state directory", pattern=STORE_PATTERN,
+        expected="gs://BUCKET[/PREFIX] or file:///DIRECTORY",
+    ),
+    Key(
+        "store_endpoint", "match", "Another address of Cloud Storage, for trials.",
+        absent="Google's own", pattern=URL_PATTERN, expected="an http(s) address",
+    ),
+    Key(
+        "store_credentials", "path", "A credentials file for the store.",
+        absent="Application Default Credentials", low=1, high=4096,
+    ),
+    Key(
+        "hub", "match", "The model hub that hf:// means.",
+        absent="`HF_ENDPOINT`, else https://huggingface.co", pattern=URL_PATTERN,
+        expected="an https address",
+    ),
+    Key(
+        "hub_mirrors", "matches", "Mirrors of the hub, tried in order.", "[]", high=16,
+        pattern=URL_PATTERN, expected="an https address",
     ),
     Key(
         "default_node", "label", "The node that commands act on when none is named.",
@@ -122,6 +147,12 @@ NODE_KEYS: Final = (
         "hardware.memory_bandwidth_gb_s", "decimal",
         "Memory bandwidth of what runs the model, for the tokens/s roofline; 1 GB = 1e9 bytes.",
         absent="unknown", unit="GB/s", low=1, high=1_000_000,
+    ),
+    Key(
+        "hardware.memory_gb", "decimal",
+        "Memory that model, cache and buffers must fit into; 1 GB = 1e9 bytes.",
+        absent="what the machine type's GPU has; else not checked", unit="GB", low=1,
+        high=100_000,
     ),
     *REMOTE_KEYS,
     *GCE_KEYS,

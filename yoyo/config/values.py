@@ -12,6 +12,7 @@ from yoyo.config.document import Mapping, Scalar, Sequence, Tree
 from yoyo.config.key import (
     DECIMAL_PATTERN,
     LABEL_PATTERN,
+    NAME_PATTERN,
     SECRET_PATTERN,
     SOURCE_PATTERN,
     WORD_PATTERN,
@@ -20,7 +21,7 @@ from yoyo.config.key import (
 from yoyo.config.mistakes import UNSAFE, Report, nearest, quoted
 from yoyo.config.schema import LIST_KINDS
 from yoyo.model.ids import Secret
-from yoyo.model.settings import EMBEDDED_SERVER, SMOKE_MODEL
+from yoyo.model.settings import EMBEDDED_SERVER, FROM_STORE, SMOKE_MODEL
 
 _INTEGER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 _DECIMAL = re.compile(DECIMAL_PATTERN.removesuffix("$") + r"\Z")
@@ -147,6 +148,8 @@ def _text(key: Key, tree: Scalar, place: Place) -> Any:
     if not key.low <= len(text) <= key.high:
         raise Wrong(f"is {len(text)} characters long; {key.low} to {key.high} are allowed")
     if key.path == "engine.model":
+        if text.startswith(FROM_STORE):
+            return _stored(text)
         if "://" in text:
             return _address(text)
         return text if text == SMOKE_MODEL else str(place.resolve(text))
@@ -159,6 +162,12 @@ def _text(key: Key, tree: Scalar, place: Place) -> Any:
 def _address(text: str) -> str:
     if not re.fullmatch(SOURCE_PATTERN.strip("^$"), text):
         raise Wrong(f"expected an https://, http:// or gs:// address, found {quoted(text)}")
+    return text
+
+
+def _stored(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN.strip("^$"), text.removeprefix(FROM_STORE)):
+        raise Wrong(f"expected store:NAME or store:NAME@VERSION, found {quoted(text)}")
     return text
 
 

@@ -112,6 +112,10 @@ class ModelFacts(NamedTuple):
     layers: int
     kv_bytes_per_token: int | None  # at f16/f16; None where the header does not say
     context_length: int | None  # tokens the model was trained for
+    quantisation: str = ""  # the type that most of the weights have, as llama.cpp names it
+    vocabulary: int | None = None
+    embedding_length: int | None = None
+    heads: int | None = None  # of the first layer
 
 
 class Resource(NamedTuple):

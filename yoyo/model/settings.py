@@ -10,12 +10,14 @@ from yoyo.model.ids import ModuleId, NodeName, Secret
 
 SMOKE_MODEL = "smoke"
 EMBEDDED_SERVER = "embedded"
+FROM_STORE = "store:"
 
 
 class EngineSettings(NamedTuple):
     """How the engine is started."""
 
-    model: str  # SMOKE_MODEL, an absolute path to a GGUF file, or its https:// or gs:// address
+    # SMOKE_MODEL, an absolute path to a GGUF file, its https:// or gs:// address, or store:NAME
+    model: str
     server: str  # EMBEDDED_SERVER, or a llama-server: a name on PATH or a path
     ctx: int  # tokens, over all slots together
     parallel: int  # slots
@@ -59,6 +61,7 @@ class HardwareSettings(NamedTuple):
     """Facts about the machine that the roofline needs; None: unknown."""
 
     memory_bandwidth_gb_s: Decimal | None  # 1 GB = 1e9 bytes
+    memory_gb: Decimal | None = None  # that the model may take, GPU's where there is one; 1e9 bytes
 
 
 class WeightsSettings(NamedTuple):
@@ -69,10 +72,11 @@ class WeightsSettings(NamedTuple):
 
 
 class BundleSettings(NamedTuple):
-    """A prebuilt engine; None: it is built on the node."""
+    """A prebuilt engine, by its address or by its name in the store."""
 
     url: str | None = None
     sha256: str | None = None
+    name: str = "auto"  # auto: the newest one in the store that matches node and model
 
 
 class BuildSettings(NamedTuple):
@@ -80,6 +84,7 @@ class BuildSettings(NamedTuple):
 
     repository: str = "https://github.com/ggml-org/llama.cpp"
     commit: str = "b6900"
+    on_node: bool = False  # whether a node without a bundle may build its engine
 
 
 class GceSettings(NamedTuple):
@@ -106,6 +111,22 @@ class GceSettings(NamedTuple):
     credentials: Path | None = None  # None: Application Default Credentials
 
 
+class StoreSettings(NamedTuple):
+    """Where artefacts lie: gs://BUCKET[/PREFIX] or file:///DIR."""
+
+    url: str
+    endpoint: str | None = None  # another address of Cloud Storage, for trials
+    credentials: Path | None = None  # None: Application Default Credentials
+
+
+class Provided(NamedTuple):
+    """What a name of the store stood for when the node was planned: pinned by digest from then."""
+
+    name: str
+    manifest: str  # sha256 of the manifest's document
+    files: tuple[tuple[str, int, str], ...]  # path inside the set, bytes, sha256
+
+
 class NodeSettings(NamedTuple):
     """One node of the configuration."""
 
@@ -121,6 +142,10 @@ class NodeSettings(NamedTuple):
     bundle: BundleSettings = BundleSettings()
     build: BuildSettings = BuildSettings()
     gce: GceSettings | None = None  # None: another driver
+    store: StoreSettings | None = None
+    # Resolved from the store before the node is planned or made; None: not from the store.
+    from_store: Provided | None = None  # the weights
+    engine_from_store: Provided | None = None
 
 
 class Settings(NamedTuple):
@@ -132,3 +157,6 @@ class Settings(NamedTuple):
     operator: str
     default_node: NodeName | None  # None: several nodes and none chosen
     nodes: tuple[NodeSettings, ...]
+    store: StoreSettings
+    hub: str | None = None  # None: HF_ENDPOINT, else huggingface.co
+    hub_mirrors: tuple[str, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from yoyo.model.settings import Provided
+
 
 class StartupValues(NamedTuple):
     """Everything that `templates/startup` needs; validated before it comes here.
@@ -37,3 +39,7 @@ class StartupValues(NamedTuple):
     lifetime_s: int
     stop_grace_s: int
     dpkg_wait_s: int
+    store_url: str = ""  # gs://BUCKET[/PREFIX]; "" where nothing comes from the store
+    storage: str = "https://storage.googleapis.com"  # where gs:// is fetched from
+    weights_set: Provided | None = None  # instead of weights_urls
+    bundle_set: Provided | None = None  # instead of bundle_url
