@@ -24,6 +24,7 @@ from gce_lab import Lab
 from gce_network import add_address
 from gce_operations import finish_interrupted
 from gce_state import Cloud, Settings
+from gcs_auth import granted
 from vm_host import VmHost
 
 JSON = dict[str, Any]
@@ -55,6 +56,7 @@ class FakeGce:
         self.cloud = Cloud(self.settings, host, state_file)
         self.faults = self.cloud.faults
         self.auth = Auth(self.settings.project, state_file)
+        self.cloud.token = lambda: granted(self.auth)
         self._api = Api(self.cloud, self.auth)
         with self.cloud.changed:
             if self.cloud.load():

@@ -24,6 +24,7 @@ class CloudGuest:
         boot_disk = next(disk for disk in instance["disks"] if disk["boot"])
         disk_path = boot_disk["source"].removeprefix(LINK)
         self.disk = contents(disk_path, cloud.resources[disk_path])
+        self._token = cloud.token() if cloud.token is not None else {}
 
     def _instance(self) -> JSON | None:
         """The resource, None when the machine is gone and its name may be another's."""
@@ -33,7 +34,7 @@ class CloudGuest:
     def metadata(self) -> tuple[str, dict[str, object]]:
         with self._cloud.changed:
             instance = self._instance()
-            tree = metadata_tree(self._cloud, instance) if instance is not None else {}
+            tree = metadata_tree(self._cloud, instance, self._token) if instance else {}
         text = json.dumps(tree, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16], tree
 
@@ -81,7 +82,7 @@ def append_serial(cloud: Cloud, path: str, data: bytes) -> None:
     cloud.touch()
 
 
-def metadata_tree(cloud: Cloud, instance: JSON) -> dict[str, object]:
+def metadata_tree(cloud: Cloud, instance: JSON, token: JSON | None = None) -> dict[str, object]:
     """What the metadata server has below /computeMetadata/v1/."""
     number = cloud.settings.project_number
     zone, machine = (instance[key].rsplit("/", 1)[-1] for key in ("zone", "machineType"))
@@ -130,7 +131,11 @@ def metadata_tree(cloud: Cloud, instance: JSON) -> dict[str, object]:
             "onHostMaintenance": scheduling["onHostMaintenance"],
             "preemptible": str(scheduling["preemptible"]).upper(),
         },
-        "serviceAccounts": {},
+        "serviceAccounts": {
+            name: {**account, "aliases": ["default"], "token": token or {}}
+            for account in instance.get("serviceAccounts", [])
+            for name in ("default", account["email"])
+        },
         "tags": instance["tags"].get("items", []),
         "virtualClock": {"driftToken": "0"},
         "zone": f"projects/{number}/zones/{zone}",

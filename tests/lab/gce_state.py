@@ -93,6 +93,7 @@ class Cloud:
         self.resources: dict[str, JSON] = {}
         self.vms: dict[str, Vm] = {}
         self.requests: dict[str, tuple[str, str]] = {}  # requestId: what was asked, operation
+        self.token: Callable[[], JSON] | None = None  # what machines with an identity are given
         self._state_file = state_file
         self._workers: list[threading.Thread] = []
 

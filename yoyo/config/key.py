@@ -22,7 +22,7 @@ SOURCE_PATTERN: Final = "^(https?|gs)://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]{3,2000}$
 URL_PATTERN: Final = "^https?://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]{3,2000}$"
 # NAME or NAME@VERSION of the store: core.manifest has the same.
 NAME_PATTERN: Final = "^[a-z0-9]([a-z0-9._-]{0,62})(@[a-z0-9][a-z0-9._-]{0,31})?$"
-STORE_PATTERN: Final = "^(gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9._-]{1,200}){0,8}|file:///[^\\x00-\\x1f]{1,4000})/?$"
+STORE_PATTERN: Final = "^(gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/(?![.]{1,2}(/|$))[A-Za-z0-9._-]{1,200}){0,8}|file:///[^\\x00-\\x1f]{1,4000})/?$"
 SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
 ZONE_PATTERN: Final = "^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,3}-[a-z]$"
 # Google's resource names: RFC 1035 labels; image: a family or an image of any project.

@@ -12,51 +12,50 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.gguf_cursor import (
+    MAX_ARRAY_STRINGS,
+    MAX_HEADER_BYTES,
+    U32,
+    U64,
+    Cursor,
+    GgufError,
+    HeaderIncomplete,
+)
+from yoyo.core.gguf_types import TENSOR_TYPES, quantisation
+from yoyo.core.manifest_fields import cleaned
 from yoyo.model.machine import ModelFacts
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+__all__ = [
+    "MAX_ARRAY_STRINGS", "MAX_HEADER_BYTES", "TENSOR_TYPES", "GgufError", "GgufHeader",
+    "HeaderIncomplete", "model_facts", "parse_header",
+]  # fmt: skip
+
 # Far above any real file (the largest published ones have a few thousand tensors, under 200
 # keys and about half a million merges), and small enough that a hostile one is refused fast.
 MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
-MAX_ARRAY_STRINGS = 1 << 22  # in all arrays together: they have to be walked one by one
 MAX_KEY_BYTES = 65_535  # docs/gguf.md, gguf_metadata_kv_t.key
 MAX_TENSOR_NAME_BYTES = 63  # ggml.h, GGML_MAX_NAME less the closing zero
 MAX_DIMS = 4  # ggml.h, GGML_MAX_DIMS
 MAX_ALIGNMENT = 1 << 20
+MAX_SPLITS = 65_535  # split.count is a uint16
 MAX_LAYERS = 4_096  # llama.cpp takes 512 (LLAMA_MAX_LAYERS)
 MAX_NAME_CHARS = 256
 DEFAULT_ALIGNMENT = 32  # docs/gguf.md, general.alignment
 F16_BYTES = 2
 
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
 _STRING, _ARRAY = 8, 9
 _FLOATS = frozenset({6, 12})
 _BOOL = 7
 # docs/gguf.md, gguf_metadata_value_type.
 _SCALARS = {
     0: struct.Struct("<B"), 1: struct.Struct("<b"), 2: struct.Struct("<H"), 3: struct.Struct("<h"),
-    4: _U32, 5: struct.Struct("<i"), 6: struct.Struct("<f"), 7: struct.Struct("<B"),
-    10: _U64, 11: struct.Struct("<q"), 12: struct.Struct("<d"),
+    4: U32, 5: struct.Struct("<i"), 6: struct.Struct("<f"), 7: struct.Struct("<B"),
+    10: U64, 11: struct.Struct("<q"), 12: struct.Struct("<d"),
 }  # fmt: skip
-
-# Tensor type id: elements in a block, bytes of a block. Source: `type_traits` in ggml/src/ggml.c
-# with the block structs of ggml-common.h; the same as GGML_QUANT_SIZES of gguf-py 0.19.
-TENSOR_TYPES = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
-    9: (32, 40), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
-    15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
-    21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
-    28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
-    40: (64, 36), 41: (128, 18),
-}  # fmt: skip
-
-
-class GgufError(ValueError):
-    """The bytes are not a GGUF file that the engine could load; the text says why."""
 
 
 class GgufHeader(NamedTuple):
@@ -64,7 +63,9 @@ class GgufHeader(NamedTuple):
 
     `heads` and `kv_heads` hold one number for every layer, or a single one that is true of
     all. `data_end` is the least size of a complete file; `split_count` is above 1 for one
-    part of a model that was split into several files.
+    part of a model that was split into several files, `split_no` is its number from 0 and
+    `split_tensors` the tensors of all parts. A part after the first has no architecture ("").
+    `type_bytes` gives the bytes of all tensors of each type.
     """
 
     version: int
@@ -85,6 +86,10 @@ class GgufHeader(NamedTuple):
     weight_bytes: int
     data_offset: int
     data_end: int
+    file_type: int | None
+    type_bytes: tuple[tuple[int, int], ...]
+    split_no: int
+    split_tensors: int | None
 
 
 class _Array(NamedTuple):
@@ -95,74 +100,36 @@ class _Array(NamedTuple):
 _Value = int | str | _Array
 
 
-class _Cursor:
-    """A position in the buffer that never leaves it."""
-
-    __slots__ = ("at", "size", "strings_left", "view")
-
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
-        self.size = view.nbytes
-        self.at = 0
-        self.strings_left = MAX_ARRAY_STRINGS
-
-    def skip(self, count: int) -> int:
-        """Move on by `count` bytes; returns the position before."""
-        start = self.at
-        if count > self.size - start:
-            raise GgufError(f"header ends early: {count} bytes wanted at {start} of {self.size}")
-        self.at = start + count
-        return start
-
-    def number(self, form: struct.Struct) -> int:
-        start = self.skip(form.size)
-        return int(form.unpack_from(self.view, start)[0])
-
-    def string(self, limit: int, what: str) -> bytes:
-        length = self.number(_U64)
-        if length > limit:
-            raise GgufError(f"{what} of {length} bytes, at most {limit} are allowed")
-        start = self.skip(length)
-        return bytes(self.view[start : self.at])
-
-    def skip_strings(self, count: int) -> None:
-        if count > self.strings_left:
-            raise GgufError(f"arrays with more than {MAX_ARRAY_STRINGS} strings")
-        self.strings_left -= count
-        # Walked by hand: this loop is most of the time spent on a real vocabulary.
-        view, at, last, unpack = self.view, self.at, self.size - 8, _U64.unpack_from
-        for _ in range(count):
-            if at > last:
-                raise GgufError(f"header ends early: inside an array of {count} strings")
-            at += 8 + unpack(view, at)[0]
-        if at > self.size:
-            raise GgufError(f"header ends early: inside an array of {count} strings")
-        self.at = at
-
-
-def parse_header(buf: ReadableBuffer) -> GgufHeader:
+def parse_header(buf: ReadableBuffer, file_bytes: int | None = None) -> GgufHeader:
     """Read the header at the start of `buf`: bytes, or a whole file mapped into memory.
 
-    Looks at the header's bytes alone, holds no reference to `buf` afterwards, and allocates
-    for keys and tensors that really are there. Raises GgufError for anything else than a
-    complete, well-formed header; whether the tensors' bytes are there, `model_facts` says.
+    `buf` may be a prefix of the file, whose size `file_bytes` is, where it is known. Looks at the
+    header's bytes alone, holds no reference to `buf` afterwards, and allocates for keys and
+    tensors that really are there. Whether the tensors' bytes are there, `model_facts` says.
+
+    Raises:
+        HeaderIncomplete: more bytes are needed; never more than MAX_HEADER_BYTES of them.
+        GgufError: anything else than a well-formed header.
     """
     with memoryview(buf) as raw, raw.cast("B") as view:
-        cursor = _Cursor(view)
-        if bytes(view[:4]) != b"GGUF":
+        cursor = Cursor(view, file_bytes)
+        magic = bytes(view[:4])
+        if magic != b"GGUF":
+            if magic and file_bytes is not None and b"GGUF".startswith(magic):
+                cursor.ends(4, "its first letters")
             raise GgufError("not a GGUF file: it does not start with the letters GGUF")
         cursor.at = 4
-        version = cursor.number(_U32)
+        version = cursor.number(U32)
         if version not in (2, 3):
             swapped = version != 0 and version & 0xFFFF == 0
             raise GgufError("big-endian file" if swapped else f"GGUF version {version}, not 2 or 3")
-        tensors = _count(cursor, MAX_TENSORS, 24, "tensors")  # name, dims, type and offset
-        keys = _count(cursor, MAX_KEYS, 13, "keys")  # name, type and at least one byte
+        tensors = cursor.count(MAX_TENSORS, 24, "tensors")  # name, dims, type and offset
+        keys = cursor.count(MAX_KEYS, 13, "keys")  # name, type and at least one byte
         values = _values(cursor, keys)
         alignment = _alignment(values)
-        weight_bytes, used = _tensors(cursor, tensors, alignment)
+        type_bytes, used = _tensors(cursor, tensors, alignment)
         data_offset = _padded(cursor.at, alignment)
-        return _header(values, version, tensors, alignment, weight_bytes, data_offset, used)
+        return _header(values, version, tensors, alignment, type_bytes, data_offset, used)
 
 
 def model_facts(header: GgufHeader, *, path: str, file_bytes: int) -> ModelFacts:
@@ -173,10 +140,12 @@ def model_facts(header: GgufHeader, *, path: str, file_bytes: int) -> ModelFacts
         raise GgufError(f"truncated: {file_bytes} of {header.data_end} bytes")
     if header.tensors == 0 and header.split_count < 2:
         raise GgufError("no tensors in it: a vocabulary, not a model")
+    if header.split_no:
+        raise GgufError(f"part {header.split_no + 1} of a split model, not the first")
     if header.layers is None:
         raise GgufError(f"no {header.architecture}.block_count in it: not a language model")
     return ModelFacts(
-        name=header.name or path.rsplit("/", 1)[-1],
+        name=cleaned(header.name) or path.rsplit("/", 1)[-1],
         path=path,
         architecture=header.architecture,
         file_bytes=file_bytes,
@@ -184,30 +153,27 @@ def model_facts(header: GgufHeader, *, path: str, file_bytes: int) -> ModelFacts
         layers=header.layers,
         kv_bytes_per_token=header.kv_bytes_per_token,
         context_length=header.context_length,
+        quantisation=quantisation(header.file_type, dict(header.type_bytes)),
+        vocabulary=header.vocabulary,
+        embedding_length=header.embedding_length,
+        heads=header.heads[0] if header.heads else None,
     )
 
 
-def _count(cursor: _Cursor, limit: int, least: int, what: str) -> int:
-    count = cursor.number(_U64)
-    if count > min(limit, cursor.size // least):
-        raise GgufError(f"{count} {what} in a file of {cursor.size} bytes, at most {limit} allowed")
-    return count
-
-
-def _values(cursor: _Cursor, keys: int) -> dict[bytes, _Value | None]:
+def _values(cursor: Cursor, keys: int) -> dict[bytes, _Value | None]:
     """Every key once, with its value where that is of a kind which is ever asked for."""
     values: dict[bytes, _Value | None] = {}
     for _ in range(keys):
         key = cursor.string(MAX_KEY_BYTES, "key")
         if key in values:
             raise GgufError(f"duplicate key {_shown(key)}")
-        values[key] = _value(cursor, key, cursor.number(_U32))
+        values[key] = _value(cursor, key, cursor.number(U32))
     return values
 
 
-def _value(cursor: _Cursor, key: bytes, kind: int) -> _Value | None:
+def _value(cursor: Cursor, key: bytes, kind: int) -> _Value | None:
     if kind == _STRING:
-        length = cursor.number(_U64)
+        length = cursor.number(U64)
         start = cursor.skip(length)
         if not key.startswith(b"general."):
             return None  # a chat template, say: skipped without a copy
@@ -224,8 +190,8 @@ def _value(cursor: _Cursor, key: bytes, kind: int) -> _Value | None:
     return int(form.unpack_from(cursor.view, start)[0])
 
 
-def _array(cursor: _Cursor, key: bytes) -> _Array:
-    kind, length = cursor.number(_U32), cursor.number(_U64)
+def _array(cursor: Cursor, key: bytes) -> _Array:
+    kind, length = cursor.number(U32), cursor.number(U64)
     if kind == _STRING:
         cursor.skip_strings(length)
         return _Array(length, None)
@@ -252,26 +218,28 @@ def _alignment(values: dict[bytes, _Value | None]) -> int:
     return alignment
 
 
-def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[int, int]:
-    """Bytes of all tensors, and bytes from the data's start to the end of the last one."""
+def _tensors(cursor: Cursor, count: int, alignment: int) -> tuple[dict[int, int], int]:
+    """Bytes of the tensors by type, and bytes from the data's start to the last one's end."""
     seen: set[bytes] = set()
-    total = used = 0
+    type_bytes: dict[int, int] = {}
+    used = 0
     for _ in range(count):
         name = cursor.string(MAX_TENSOR_NAME_BYTES, "tensor name")
         if name in seen:
             raise GgufError(f"duplicate tensor {_shown(name)}")
         seen.add(name)
-        dims = cursor.number(_U32)
+        dims = cursor.number(U32)
         if dims > MAX_DIMS:
             raise GgufError(f"tensor {_shown(name)} has {dims} dimensions, at most {MAX_DIMS}")
-        shape = [cursor.number(_U64) for _ in range(dims)]
-        size = _tensor_bytes(name, shape, cursor.number(_U32))
-        offset = cursor.number(_U64)
+        shape = [cursor.number(U64) for _ in range(dims)]
+        kind = cursor.number(U32)
+        size = _tensor_bytes(name, shape, kind)
+        offset = cursor.number(U64)
         if offset != _padded(used, alignment):
             raise GgufError(f"tensor {_shown(name)} does not follow the one before it")
-        total += size
+        type_bytes[kind] = type_bytes.get(kind, 0) + size
         used = offset + size
-    return total, used
+    return type_bytes, used
 
 
 def _tensor_bytes(name: bytes, shape: list[int], kind: int) -> int:
@@ -293,12 +261,18 @@ def _header(
     version: int,
     tensors: int,
     alignment: int,
-    weight_bytes: int,
+    type_bytes: dict[int, int],
     data_offset: int,
     used: int,
 ) -> GgufHeader:
     architecture, name = values.get(b"general.architecture"), values.get(b"general.name")
-    if not isinstance(architecture, str) or not architecture:
+    split_count = _integer(values, b"split.count", MAX_SPLITS) or 1
+    split_no = _integer(values, b"split.no", MAX_SPLITS) or 0
+    if split_no >= split_count:
+        raise GgufError(f"part {split_no + 1} of a model with {split_count} parts")
+    if architecture is None and split_no:
+        architecture = ""  # llama-gguf-split writes it into the first part alone
+    elif not isinstance(architecture, str) or not architecture:
         raise GgufError("no general.architecture in it")
     arch = architecture.encode() + b"."
     layers = _integer(values, arch + b"block_count", MAX_LAYERS)
@@ -324,15 +298,25 @@ def _header(
         key_length=key,
         value_length=value,
         vocabulary=tokens.length if isinstance(tokens, _Array) else None,
-        split_count=_integer(values, b"split.count") or 1,
+        split_count=split_count,
         kv_bytes_per_token=(
             None if _unusual_cache(values, arch, kv_heads) else _kv(layers, kv_heads, key, value)
         ),
         alignment=alignment,
-        weight_bytes=weight_bytes,
+        weight_bytes=sum(type_bytes.values()),
         data_offset=data_offset,
         data_end=data_offset + used,
+        file_type=_file_type(values),
+        type_bytes=tuple(sorted(type_bytes.items())),
+        split_no=split_no,
+        split_tensors=_integer(values, b"split.tensors.count"),
     )
+
+
+def _file_type(values: dict[bytes, _Value | None]) -> int | None:
+    # It is for people alone: rubbish in it makes no file unfit, as it makes none for the engine.
+    value = values.get(b"general.file_type")
+    return value if isinstance(value, int) and 0 <= value < 2**31 else None
 
 
 def _unusual_cache(

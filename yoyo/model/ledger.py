@@ -58,6 +58,9 @@ class CompletionStatus(StrEnum):
 # kind before it (or the disk's making) to its own time. docs/formats/ledger.md.
 DISK_COST = "DISK_COST"
 
+# The node_id of rows about the store; no node may have that name.
+STORE_NODE = "store"
+
 
 class Entry(NamedTuple):
     """What a caller wants recorded; the ledger adds event_id, time, seq and hash.

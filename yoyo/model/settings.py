@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yoyo.model.ids import ModuleId, NodeName, Secret
+from yoyo.model.machine import ModelFacts
 
 SMOKE_MODEL = "smoke"
 EMBEDDED_SERVER = "embedded"
@@ -124,7 +125,10 @@ class Provided(NamedTuple):
 
     name: str
     manifest: str  # sha256 of the manifest's document
-    files: tuple[tuple[str, int, str], ...]  # path inside the set, bytes, sha256
+    files: tuple[
+        tuple[str, int, str], ...
+    ]  # path inside the set, bytes, sha256; the main one first
+    model: ModelFacts | None = None
 
 
 class NodeSettings(NamedTuple):
@@ -146,6 +150,21 @@ class NodeSettings(NamedTuple):
     # Resolved from the store before the node is planned or made; None: not from the store.
     from_store: Provided | None = None  # the weights
     engine_from_store: Provided | None = None
+
+    @property
+    def takes_model(self) -> bool:
+        """Whether its weights are named, not addressed."""
+        return self.engine.model.startswith(FROM_STORE)
+
+    @property
+    def takes_bundle(self) -> bool:
+        """Whether its engine is looked for in the store."""
+        return self.gce is not None and self.bundle.url is None and self.bundle.name != "none"
+
+    @property
+    def takes_from_store(self) -> bool:
+        """Whether the store has to be asked before it can be planned or made."""
+        return self.takes_model or self.takes_bundle
 
 
 class Settings(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from yoyo.model.machine import MachinePlan, Observation
@@ -130,4 +131,13 @@ class HasPrerequisites(Protocol):
 
     def prerequisites(self, node: NodeSettings) -> list[tuple[str, bool, str, str]]:
         """(name, ok, finding, remedy) for each; remedy is "" when ok."""
+        ...
+
+
+@runtime_checkable
+class RunsHere(Protocol):
+    """Machines that are this one: they load a model from a path, and cannot fetch it."""
+
+    def models_directory(self) -> Path:
+        """Where models of the store are put for them."""
         ...

@@ -171,6 +171,10 @@ class LocalMachines:
             self._clock,
         )
 
+    def models_directory(self) -> Path:
+        """See RunsHere."""
+        return self._state_dir / "models"
+
     def _directory(self, node: NodeSettings) -> Path:
         return self._state_dir / "nodes" / node.name
 

@@ -29,7 +29,7 @@ def plan(node: NodeSettings, state_dir: Path, directory: Path) -> MachinePlan:
     check_engine(node.engine)
     check_port(node)
     _check_writable(state_dir)
-    facts = check_model(node.engine, state_dir)
+    facts = check_model(node, state_dir)
     engine = node.engine
     port = str(engine.port) if engine.port else "a free port"
     return MachinePlan(
@@ -93,17 +93,20 @@ def check_port(node: NodeSettings) -> None:
             ) from None
 
 
-def check_model(engine: EngineSettings, state_dir: Path) -> ModelFacts:
-    """What the model's header says.
+def check_model(node: NodeSettings, state_dir: Path) -> ModelFacts:
+    """What the model's header says; for one of the store that is not here yet, its manifest.
 
     Raises:
         ModelInvalid: missing, not GGUF, or cut short.
     """
+    engine, stored = node.engine, node.from_store
     if engine.model == SMOKE_MODEL:
         from yoyo.drivers.local.smoke_model import NAME, smoke_facts
 
         return smoke_facts(state_dir / "models" / NAME)
     path = Path(engine.model)
+    if stored is not None and stored.model is not None and not path.exists():
+        return stored.model
     try:
         # Without waiting: opening a pipe of that name would block until somebody writes.
         found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -157,7 +160,7 @@ def prerequisites(node: NodeSettings, state_dir: Path) -> list[tuple[str, bool, 
     ]
     for name, check in (
         ("engine", lambda: check_engine(node.engine)),
-        ("model", lambda: check_model(node.engine, state_dir)),
+        ("model", lambda: check_model(node, state_dir)),
         ("state", lambda: _check_writable(state_dir)),
     ):
         try:

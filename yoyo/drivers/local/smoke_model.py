@@ -65,6 +65,10 @@ def smoke_facts(path: Path) -> ModelFacts:
         layers=LAYERS,
         kv_bytes_per_token=LAYERS * KV_HEADS * 2 * HEAD_WIDTH * 2,  # keys and values, f16
         context_length=CONTEXT,
+        quantisation="F32",
+        vocabulary=512,
+        embedding_length=WIDTH,
+        heads=HEADS,
     )
 
 
