@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,20 +16,26 @@ from yoyo.drivers.llamacpp.client import LlamaServerClient
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
-from yoyo.model.settings import NodeSettings, Settings
+from yoyo.model.settings import NodeSettings, Settings, StoreSettings
 from yoyo.ops.context import Context
 from yoyo.ports.machines import Tools
 
 if TYPE_CHECKING:
+    from yoyo.model.store import EngineBuild
+    from yoyo.ops.store_context import BytesProgress, StoreContext
+    from yoyo.ports.builder import Builder
     from yoyo.ports.clock import Clock
     from yoyo.ports.files import FileWriter
     from yoyo.ports.killswitch import KillSwitch
     from yoyo.ports.ledger import Ledger
     from yoyo.ports.machines import Machines
+    from yoyo.ports.objects import Objects
     from yoyo.ports.progress import Progress
     from yoyo.ports.templates import Templates
 
 DRIVER_GROUP = "yoyo.machines"
+# The moduleId of rows about the store where no node was named: everybody's.
+SHARED = "shared"
 
 
 def machines_for(node: NodeSettings, state_dir: Path) -> Machines:
@@ -80,7 +88,117 @@ def unit_tools() -> tuple[Templates, FileWriter]:
     return _templates(), AtomicFileWriter()
 
 
-def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> Context:
+def objects_for(store: StoreSettings) -> Objects:
+    """The store at that address.
+
+    Raises:
+        DriverUnavailable: the extra that it needs is not installed.
+    """
+    if store.url.startswith("file://"):
+        from yoyo.drivers.files.objects import FileObjects
+
+        return FileObjects(store.url)
+    try:
+        from yoyo.drivers.gcs.objects import GcsObjects
+
+        return GcsObjects(store.url, endpoint=store.endpoint, credentials=store.credentials)
+    except ModuleNotFoundError as error:
+        raise DriverUnavailable(
+            "The store in Google Cloud Storage cannot be used.",
+            why=f"The module {error.name} is not installed.",
+            fix="Run: pip install 'yoyo[gcs]'",
+        ) from error
+
+
+def store_context_for(
+    settings: Settings, node: NodeSettings | None, env: Mapping[str, str], progress: BytesProgress
+) -> StoreContext:
+    """Everything a use case on the store needs; rows are booked under the node's module."""
+    from yoyo.drivers.aria2.transfers import Aria2Transfers
+    from yoyo.drivers.files.disk import LocalDisk
+    from yoyo.drivers.sources.resolve import WeightSources
+    from yoyo.ops.store_context import StoreContext
+
+    clock = SystemClock()
+    workplace = settings.state_dir / "staging"
+    return StoreContext(
+        store=objects_for(settings.store),
+        sources=WeightSources(
+            hub=settings.hub,
+            hub_mirrors=settings.hub_mirrors,
+            storage_endpoint=settings.store.endpoint,
+            storage_credentials=settings.store.credentials,
+            env=env,
+        ),
+        transfers=Aria2Transfers(workplace),
+        disk=LocalDisk(),
+        ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
+        clock=clock,
+        locks=FileLocks(workplace, clock),
+        operator=settings.operator,
+        module_id=node.module_id if node is not None else SHARED,
+        nodes=settings.nodes,
+        workplace=workplace,
+        cores=os.cpu_count() or 1,
+        progress=progress,
+    )
+
+
+def builder_for(settings: Settings) -> tuple[Builder, Callable[[], Path] | None]:
+    """What builds bundles, and what gives the model that a bundle is tried with.
+
+    None: the extra that writes it is not installed.
+    """
+    import importlib.util
+
+    from yoyo.drivers.build.builder import ScriptBuilder
+
+    def smoke_model() -> Path:
+        from yoyo.drivers.local.smoke_model import ensure
+
+        return ensure(settings.state_dir / "models")
+
+    has_writer = importlib.util.find_spec("gguf") is not None
+    return ScriptBuilder(_templates()), smoke_model if has_writer else None
+
+
+def inspect_bundle(path: Path) -> EngineBuild:
+    """Read a bundle whole; what it was made from.
+
+    Raises:
+        ArtefactMissing, ArtefactCorrupt.
+    """
+    from yoyo.drivers.build.archive import verify
+
+    return verify(path).engine
+
+
+class _Steps:
+    """Bytes on their way, shown as a step of the phase."""
+
+    def __init__(self, progress: Progress, clock: SystemClock) -> None:
+        self.phase = progress.phase
+        self._progress, self._clock = progress, clock
+        self._name, self._begun = "", 0.0
+
+    def bytes(self, name: str, done: int, total: int | None) -> None:
+        """See BytesProgress."""
+        from yoyo.model.machine import BootStep
+
+        if name != self._name:
+            self._name, self._begun = name, self._clock.monotonic()
+        seconds = int(self._clock.monotonic() - self._begun)
+        share = done * 100 // total if total else 0
+        state = "done" if done == total else "running"
+        self._progress.steps((BootStep(name, state, share, seconds),))
+
+
+def context_for(
+    settings: Settings,
+    node: NodeSettings,
+    progress: Progress,
+    env: Mapping[str, str] | None = None,
+) -> Context:
     """Everything a use case on that node needs."""
     clock = SystemClock()
     return Context(
@@ -95,4 +213,5 @@ def context_for(settings: Settings, node: NodeSettings, progress: Progress) -> C
         killswitch=FileKillSwitch(settings.state_dir),
         samples=FileSampleStore(settings.state_dir),
         progress=progress,
+        on_store=lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock)),
     )

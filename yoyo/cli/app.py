@@ -25,6 +25,8 @@ COMMANDS = {
     "sweep": "remote:sweep",
     "bake": "remote:bake",
     "bootstrap": "remote:bootstrap",
+    "weights": "weights:app",
+    "engine": "engine:app",
     "freeze": "controls:freeze",
     "thaw": "controls:thaw",
     "monitor": "monitor:app",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
-from yoyo.cli.session import gce_sets, session
+from yoyo.cli.session import remote_sets, session
 
 if TYPE_CHECKING:
     from yoyo.model.status import NodeStatus
@@ -56,6 +56,9 @@ def up(
     replace_firewall: Annotated[
         bool, typer.Option("--replace-firewall", help="Replace yoyo's rules if they differ.")
     ] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="Without a bundle, the node builds its own engine.")
+    ] = False,
     node: NodeOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
@@ -71,13 +74,14 @@ def up(
       yoyo up --spot --max-wait 2h --node l4
     """
     wanted = {
-        "max_wait": max_wait,
-        "relocate": "yes" if relocate else None,
-        "provisioning": "spot-then-standard" if spot else None,
-        "replace_firewall": "yes" if replace_firewall else None,
+        "--max-wait": ("gce.max_wait", max_wait),
+        "--relocate": ("gce.relocate", "yes" if relocate else None),
+        "--spot": ("gce.provisioning", "spot-then-standard" if spot else None),
+        "--replace-firewall": ("gce.replace_firewall", "yes" if replace_firewall else None),
+        "--build": ("build.on_node", "yes" if build else None),
     }
-    if any(wanted.values()):
-        sets = [*(sets or []), *gce_sets(wanted, node=node, config=config, sets=sets)]
+    if any(value for _, value in wanted.values()):
+        sets = [*(sets or []), *remote_sets(wanted, node=node, config=config, sets=sets)]
     if dry_run:
         return plan(node=node, config=config, sets=sets, json=json, debug=debug)
     with session(json=json, node=node, config=config, sets=sets) as work:

@@ -35,6 +35,15 @@ def plan_document(result: "PlanResult") -> dict[str, Any]:
         },
         "refusal": result.outlook.refusal,
         "roofline": {"formula": FORMULA, "tokens_per_second": result.roofline},
+        "fit": result.fit,
+        "from_store": [
+            {
+                "name": each.name,
+                "manifest": each.manifest,
+                "bytes": sum(s for _, s, _ in each.files),
+            }
+            for each in result.taken
+        ],
         "frozen": result.frozen,
     }
 
@@ -59,7 +68,13 @@ def plan_text(result: "PlanResult") -> str:
         f"  spent       {usd(outlook.today.usd)} today, {usd(outlook.month.usd)} this month",
     ]
     lines += _machine_lines(result.machine) if result.machine else []
+    lines += [
+        f"from the store: {each.name}, {size(sum(count for _, count, _ in each.files))}, "
+        f"manifest {each.manifest[:12]}"
+        for each in result.taken
+    ]
     lines += _roofline_lines(result)
+    lines += _fit_lines(result)
     return "\n".join(lines)
 
 
@@ -76,6 +91,15 @@ def _machine_lines(machine: "MachinePlan") -> list[str]:
         parts = ", ".join(f"{name} {span(seconds)}" for name, seconds in machine.phases)
         lines.append(f"time, roughly: {span(total)} ({parts})")
     return lines + [f"note: {note}" for note in machine.notes]
+
+
+def _fit_lines(result: "PlanResult") -> list[str]:
+    from yoyo.ops.suits import sums
+
+    if result.fit is None:
+        return []
+    verdict = {True: "it fits", False: "IT DOES NOT FIT", None: "not known whether it fits"}
+    return [f"memory: {verdict[result.fit.fits]}", *(f"  {line}" for line in sums(result.fit))]
 
 
 def _roofline_lines(result: "PlanResult") -> list[str]:

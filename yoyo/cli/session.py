@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yoyo.config.mistakes import Mistake
     from yoyo.model.settings import NodeSettings
     from yoyo.ops.context import Context
+    from yoyo.ops.store_context import StoreContext
     from yoyo.ports.progress import Progress
 
 
@@ -96,11 +97,18 @@ class Session:
         from yoyo.wiring import context_for
 
         node = node or self.one_node()
-        return context_for(self.loaded.settings, node, progress or PlainProgress(self.out))
+        shown = progress or PlainProgress(self.out)
+        return context_for(self.loaded.settings, node, shown, os.environ)
 
     @contextmanager
     def working(self) -> "Iterator[Context]":
         """The node with a progress display that ends with the block."""
+        with self.showing() as display:
+            yield self.context(progress=display)
+
+    @contextmanager
+    def showing(self) -> "Iterator[Progress]":
+        """A progress display that ends with the block."""
         if self.out.live:
             from yoyo.cli.progress import LiveProgress
 
@@ -108,7 +116,16 @@ class Session:
         else:
             display = PlainProgress(self.out)
         with display:
-            yield self.context(progress=display)
+            yield display
+
+    @contextmanager
+    def on_store(self) -> "Iterator[StoreContext]":
+        """The store, with a progress display that ends with the block."""
+        from yoyo.cli.transfer import TransferProgress
+        from yoyo.wiring import store_context_for
+
+        with TransferProgress(self.out) as display:
+            yield store_context_for(self.loaded.settings, self.loaded.node, os.environ, display)
 
 
 @contextmanager
@@ -151,25 +168,26 @@ def _cwd() -> Path:
         return Path("/")
 
 
-def gce_sets(
-    wanted: dict[str, str | None],
+def remote_sets(
+    wanted: dict[str, tuple[str, str | None]],
     *,
     node: str | None,
     config: Path | None,
     sets: list[str] | None,
 ) -> list[str]:
-    """Options of one command as settings of the node: `--set nodes.NAME.gce.KEY=VALUE`.
+    """Options of one command as settings of the node: `--set nodes.NAME.KEY=VALUE`.
+
+    `wanted` has key and value by the option's name; None: it was not given.
 
     Raises:
         NotSupported: the node's driver knows none of them.
     """
     chosen = Session(json=False, node=node, config=config, sets=sets).one_node()
-    given = {key: value for key, value in wanted.items() if value is not None}
+    given = {name: each for name, each in wanted.items() if each[1] is not None}
     if chosen.gce is None:
-        names = ", ".join("--" + key.replace("_", "-") for key in given)
         raise NotSupported(
-            f"{names} means nothing for {chosen.name}.",
+            f"{', '.join(given)} means nothing for {chosen.name}.",
             why=f"Its driver is {chosen.driver}.",
             fix="Leave it out, or name a node of driver gce.",
         )
-    return [f"nodes.{chosen.name}.gce.{key}={value}" for key, value in given.items()]
+    return [f"nodes.{chosen.name}.{key}={value}" for key, value in given.values()]

@@ -92,10 +92,11 @@ def read_text(path: str, label: str, report: Report) -> tuple[str | None, int]:
         return None, 0
     finally:
         os.close(fd)
-    return _decode(data, label, report), mode
+    return decoded(data, label, report), mode
 
 
-def _decode(data: bytes, label: str, report: Report) -> str | None:
+def decoded(data: bytes, label: str, report: Report) -> str | None:
+    """The text of a file's bytes; None where it is none, which is reported."""
     if len(data) > MAX_BYTES:
         report.add(Origin(label, 1, 1), "", f"is larger than {MAX_BYTES} bytes: no yoyo.yaml is")
         return None

@@ -9,6 +9,9 @@ from yoyo.errors import LedgerCorrupt
 from yoyo.model.settings import NodeSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yoyo.ops.store_context import StoreContext
     from yoyo.ports.clock import Clock
     from yoyo.ports.engine import Engine
     from yoyo.ports.ids import Ids
@@ -34,6 +37,7 @@ class Context(NamedTuple):
     killswitch: KillSwitch
     samples: SampleStore
     progress: Progress
+    on_store: Callable[[], StoreContext]  # opens the store when it is asked for, not before
 
     def book(self) -> Book:
         """The ledger, reduced."""

@@ -78,6 +78,8 @@ def down(
         if delete:
             ctx.progress.phase("deleting", "machine and what was made for it")
             ctx.machines.delete(ctx.node)
+            if ctx.node.takes_from_store:
+                notes += _forget(ctx)
         if trouble is not None:
             raise trouble
         return DownResult(
@@ -90,6 +92,16 @@ def down(
             disk_cost_usd=disk,
             notes=tuple(notes),
         )
+
+
+def _forget(ctx: Context) -> list[str]:
+    from yoyo.ops.provide import forget
+
+    try:
+        forget(ctx)
+    except YoyoError as error:
+        return [f"the store still keeps what the node ran from: {error.what}"]
+    return []
 
 
 def _stop(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from yoyo.core.fit import Fit
 from yoyo.core.roofline import Roofline, roofline
 from yoyo.core.state import node_state
 from yoyo.model.freeze import Freeze
 from yoyo.model.machine import MachinePlan, MachineState
+from yoyo.model.settings import Provided
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context
+from yoyo.ops.provide import provided
 from yoyo.ops.settle import GONE, is_healthy
+from yoyo.ops.suits import bandwidth_of, fit_of
 from yoyo.ops.up import Outlook, outlook
 
 
@@ -29,6 +33,8 @@ class PlanResult(NamedTuple):
     outlook: Outlook
     roofline: Roofline | None
     frozen: Freeze | None
+    fit: Fit | None = None  # None: no model, or the node's memory is unknown
+    taken: tuple[Provided, ...] = ()  # from the store: weights, engine bundle
 
 
 def plan(ctx: Context) -> PlanResult:
@@ -38,6 +44,8 @@ def plan(ctx: Context) -> PlanResult:
         ModelInvalid, EngineUnavailable, PortTaken: `up` would fail for the same reason.
     """
     seen = ctx.machines.observe(ctx.node)
+    if seen.state in GONE:
+        ctx = provided(ctx, starting=False)
     book = ctx.book()
     life = book.current(ctx.node.name)
     healthy = is_healthy(ctx, seen)
@@ -74,8 +82,10 @@ def plan(ctx: Context) -> PlanResult:
         caps=ctx.machines.caps(ctx.node),
         hourly_usd=ctx.node.prices.hourly_usd,
         outlook=forecast,
-        roofline=roofline(facts, ctx.node.engine, ctx.node.hardware.memory_bandwidth_gb_s)
-        if facts
-        else None,
+        roofline=roofline(facts, ctx.node.engine, bandwidth_of(ctx.node)) if facts else None,
         frozen=frozen,
+        fit=fit_of(facts, ctx.node) if facts else None,
+        taken=tuple(
+            each for each in (ctx.node.from_store, ctx.node.engine_from_store) if each is not None
+        ),
     )

@@ -85,6 +85,10 @@ def bootstrap_script(ctx: Context) -> str:
         NotSupported, ConfigInvalid.
     """
     machines: HasBootstrap = _able(ctx, HasBootstrap, "has no startup script")  # type: ignore[type-abstract]
+    if ctx.node.takes_from_store:
+        from yoyo.ops.provide import provided
+
+        ctx = provided(ctx, starting=False)
     return machines.bootstrap_script(ctx.node)
 
 

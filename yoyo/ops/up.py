@@ -105,6 +105,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
     Raises:
         Frozen, OverBudget, NodeBusy, ForeignNode, ModelInvalid, PortTaken,
         EngineUnavailable, BootFailed, BootTimeout, GuardNotArmed, StopFailed, Interrupted,
+        what `provided` raises for a node that takes from the store,
         LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
     """
     begun = ctx.clock.monotonic()
@@ -118,6 +119,10 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             seen = _join(ctx, life, seen, wait, allow_unguarded)
             notes += _tidy(ctx) if wait and life.booted_at is None else []
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
+        if ctx.node.takes_from_store:
+            from yoyo.ops.provide import provided
+
+            ctx = provided(ctx, starting=True)
         expected_s = sum(seconds for _, seconds in ctx.machines.plan(ctx.node).phases)
         require_sound(ctx.ledger)
         refuse_stranger(ctx, book, seen)

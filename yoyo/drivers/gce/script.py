@@ -6,7 +6,7 @@ from typing import Final
 
 from yoyo.drivers.gce.names import gce_of, port_of
 from yoyo.errors import ConfigInvalid
-from yoyo.model.settings import NodeSettings
+from yoyo.model.settings import FROM_STORE, NodeSettings
 from yoyo.model.startup import StartupValues
 from yoyo.ports.templates import Templates
 
@@ -17,6 +17,7 @@ _L4_ARCHITECTURE = "89"  # CUDA compute capability 8.9: the L4 of the G2 machine
 _BUILD_JOBS = 2  # four compilers of CUDA at once do not fit into 16 GB
 _MIN_DRIVER = "580"
 _DPKG_WAIT_S = 300
+_STORAGE = "https://storage.googleapis.com"
 _IMAGES = (
     "family common-cu129-ubuntu-2404-nvidia-580 of deeplearning-platform-release, or "
     "ubuntu-accelerator-2404-amd64-with-nvidia-580 of ubuntu-os-accelerator-images"
@@ -26,6 +27,14 @@ _IMAGES = (
 def values_of(node: NodeSettings) -> StartupValues:
     """What the templates are filled with."""
     gce, engine = gce_of(node), node.engine
+    from_store = engine.model.startswith(FROM_STORE)
+    if from_store and node.from_store is None:
+        raise ConfigInvalid(
+            f"What {engine.model} stands for was not looked up.",
+            why="The startup script holds digests, not names.",
+            fix="This is a defect of the driver's caller; report it.",
+        )
+    uses_store = node.from_store is not None or node.engine_from_store is not None
     return StartupValues(
         engine_commit=node.build.commit,
         engine_repo=node.build.repository,
@@ -33,7 +42,7 @@ def values_of(node: NodeSettings) -> StartupValues:
         bundle_sha256=node.bundle.sha256 or "",
         cuda_arch=_L4_ARCHITECTURE,
         build_jobs=_BUILD_JOBS,
-        weights_urls=(engine.model, *node.weights.mirrors),
+        weights_urls=() if from_store else (engine.model, *node.weights.mirrors),
         weights_sha256=node.weights.sha256 or "",
         weights_bytes=0,
         ctx=engine.ctx,
@@ -53,6 +62,10 @@ def values_of(node: NodeSettings) -> StartupValues:
         lifetime_s=node.guards.lifetime_s,
         stop_grace_s=node.guards.stop_grace_s,
         dpkg_wait_s=_DPKG_WAIT_S,
+        store_url=node.store.url if node.store is not None and uses_store else "",
+        storage=(node.store.endpoint if node.store is not None else None) or _STORAGE,
+        weights_set=node.from_store,
+        bundle_set=node.engine_from_store,
     )
 
 
