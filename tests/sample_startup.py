@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yoyo.config.templates import template_text
 from yoyo.drivers.jinja.templates import JinjaTemplates
+from yoyo.model.settings import Provided
 from yoyo.model.startup import StartupValues
 
 GPU = StartupValues(
@@ -41,6 +42,23 @@ CPU = GPU._replace(
     tls=False,
     host="127.0.0.1",
     port=8080,
+)
+
+STORE = GPU._replace(
+    weights_urls=(),
+    weights_sha256="",
+    store_url="gs://artefacts/team",
+    weights_set=Provided(
+        name="qwen3-32b@2",
+        manifest="12" * 32,
+        files=(
+            ("q4/it's-00001-of-00002.gguf", 10_000_000_000, "ab" * 32),
+            ("q4/it's-00002-of-00002.gguf", 8_500_000_000, "cd" * 32),
+        ),
+    ),
+    bundle_set=Provided(
+        "llama-b6900-sm89", "34" * 32, (("bundle.tar.zst", 900_000_000, "ef" * 32),)
+    ),
 )
 
 

@@ -49,6 +49,21 @@ else
 fi
 export TZ=UTC LC_ALL=C
 
+# What the node takes from the store: each set pinned by the sha256 of its manifest. The engine
+# is given the first file of the weights.
+STORE=''
+WEIGHTS_NAME=''
+WEIGHTS_MANIFEST=''
+WEIGHTS_PATHS=()
+WEIGHTS_SIZES=()
+WEIGHTS_DIGESTS=()
+BUNDLE_NAME=''
+BUNDLE_MANIFEST=''
+BUNDLE_PATHS=()
+BUNDLE_SIZES=()
+BUNDLE_DIGESTS=()
+if [[ -n $BUNDLE_MANIFEST ]]; then ENGINE_ID=bundle-${BUNDLE_DIGESTS[0]:0:16}; fi
+
 # Shared by the startup script and by the scripts that it leaves on the node.
 
 # Seconds since boot: no change of the clock or of the time zone touches them.
@@ -240,7 +255,7 @@ prepare_directories() {
 reporting_while() {
   local pid=$1 pause=$2
   while "${@:3}"; kill -0 "$pid" 2>/dev/null; do
-    sleep "$pause" 9>&- & # it may outlive the script, and must not hold its lock then
+    sleep "$pause" 5>&- 9>&- & # it may outlive the step, and must not hold its locks then
     wait -n "$pid" "$!" || true
   done
 }
@@ -559,6 +574,25 @@ power_off() {
   exit
 }
 
+# Reads the engine's list of slots: one or more, and each says that it processes nothing. No jq:
+# that would be one more package at the first boot. Without escapes and strings only structure is
+# left, so that no prompt in it can pose as an answer.
+all_slots_rest() {
+  awk '
+    { text = text $0 }
+    END {
+      gsub(/\\./, "", text)
+      resting = gsub(/"is_processing"[ \t]*:[ \t]*false/, "F", text)
+      gsub(/"[^"]*"/, "S", text)
+      for (at = 1; at <= length(text); at++) {
+        sign = substr(text, at, 1)
+        if (sign == "{" || sign == "[") { if (++depth == 2 && sign == "{") slots++ }
+        if (sign == "}" || sign == "]") depth--
+      }
+      exit text ~ /^[ \t]*\[/ && slots > 0 && resting == slots && depth == 0 ? 0 : 1
+    }'
+}
+
 # Nothing works here. Every reading that fails counts as work.
 is_idle() {
   local metrics slots people
@@ -573,8 +607,7 @@ is_idle() {
          seen++; if ($2 + 0 != 0 || $2 !~ /^[0-9]/) busy = 1 }
        END { exit seen == 2 && !busy ? 0 : 1 }' <<<"$metrics" || return
   slots=$(engine_get /slots --fail) || return
-  jq --exit-status 'type == "array" and length > 0 and all(.[]; .is_processing == false)' \
-    >/dev/null <<<"$slots"
+  all_slots_rest <<<"$slots"
 }
 
 # A metadata server that is gone cannot renew the lease: it goes on from the last change.
@@ -785,8 +818,11 @@ step_identity() {
 # Commands this script needs, and the Debian packages they are in.
 missing_packages() {
   local need
-  local needs=(curl:curl aria2c:aria2 jq:jq openssl:openssl ps:procps tar:tar)
-  if [[ ! -x $ENGINES/$ENGINE_ID/bin/llama-server ]]; then
+  local needs=(curl:curl openssl:openssl ps:procps tar:tar)
+  if [[ -z $WEIGHTS_MANIFEST ]]; then needs+=(aria2c:aria2); fi
+  if [[ -n $BUNDLE_MANIFEST ]]; then
+    needs+=(zstd:zstd)
+  elif [[ ! -x $ENGINES/$ENGINE_ID/bin/llama-server ]]; then
     if [[ -z $BUNDLE_URL ]]; then
       needs+=(git:git cmake:cmake make:make g++:g++ pkg-config:pkg-config)
     elif [[ $BUNDLE_URL == *zst ]]; then
@@ -799,7 +835,8 @@ missing_packages() {
   if [[ " ${needs[*]} " == *' cmake:cmake '* && ! -e $ROOT/usr/include/openssl/ssl.h ]]; then
     printf '%s\n' libssl-dev
   fi
-  if ! ldconfig -p | grep -F libgomp.so.1 >/dev/null; then printf '%s\n' libgomp1; fi
+  # A bundle from the store brings its own.
+  if [[ -z $BUNDLE_MANIFEST ]] && ! ldconfig -p | grep -F libgomp.so.1 >/dev/null; then printf '%s\n' libgomp1; fi
 }
 
 # Prints `PID (NAME)` of whoever holds a lock of dpkg or apt. Read from the kernel's table, since
@@ -940,11 +977,19 @@ host_of() {
   printf '%s\n' "${rest%%/*}"
 }
 
+# token_in ANSWER: the token in the metadata server's answer; fails where there is none. It goes
+# into curl's settings, so nothing else than a token's letters may be in it.
+token_in() {
+  local token
+  token=$(sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p' <<<"$1")
+  [[ $token =~ ^[A-Za-z0-9._~+/=-]+$ ]] && printf '%s\n' "$token"
+}
+
 # authorization URL: the header that gs:// needs, from the machine's service account.
 authorization() {
   local token
   if [[ $1 != gs://* ]]; then return; fi
-  token=$(metadata instance/service-accounts/default/token | jq --exit-status --raw-output .access_token) || return
+  token=$(metadata instance/service-accounts/default/token) && token=$(token_in "$token") || return
   printf 'Authorization: Bearer %s\n' "$token"
 }
 
@@ -978,6 +1023,566 @@ bytes_on_disk() {
 }
 
 gigabytes() { awk -v bytes="$1" 'BEGIN { printf "%.1f GB\n", bytes / 1e9 }'; }
+
+# Is what came from the store still what was checked? Used by the steps, and before each start of
+# the engine. A stamp says which bytes were checked: digest, size, times of change, inode. While it
+# fits, nothing is read again; where it does not, the chunks are.
+
+CHUNK=${YOYO_CHUNK_BYTES:-67108864} # 64 MiB, as docs/formats/store.md has it; less in tests
+
+# use_set weights|bundle: the set that the functions here mean. SET_STATE is beside the set, so
+# that no file of a set can have the name of one of ours.
+use_set() {
+  if [[ $1 == weights ]]; then
+    SET_NAME=$WEIGHTS_NAME SET_MANIFEST=$WEIGHTS_MANIFEST SET_DIR=$STATE/models/$WEIGHTS_MANIFEST
+    SET_PATHS=("${WEIGHTS_PATHS[@]}") SET_SIZES=("${WEIGHTS_SIZES[@]}") SET_DIGESTS=("${WEIGHTS_DIGESTS[@]}")
+  else
+    SET_NAME=$BUNDLE_NAME SET_MANIFEST=$BUNDLE_MANIFEST SET_DIR=$STATE/bundles/$BUNDLE_MANIFEST
+    SET_PATHS=("${BUNDLE_PATHS[@]}") SET_SIZES=("${BUNDLE_SIZES[@]}") SET_DIGESTS=("${BUNDLE_DIGESTS[@]}")
+  fi
+  SET_STATE=$SET_DIR.state
+}
+
+# One at a time: the step that fetches, and the engine's start that looks. Not held by whoever
+# outlives the step, since it is let go of by word.
+lock_set() {
+  mkdir -p "$SET_DIR" "$SET_STATE"
+  exec 5>"$SET_STATE/lock"
+  flock 5
+}
+
+unlock_set() {
+  flock --unlock 5
+  exec 5>&-
+}
+
+file_sha256() {
+  local digest
+  digest=$(openssl dgst -sha256 -r "$1" 2>/dev/null) || return
+  printf '%s\n' "${digest%% *}"
+}
+
+# stamp_of FILE-NUMBER
+stamp_of() {
+  local file=$SET_DIR/${SET_PATHS[$1]}
+  [[ -f $file && ! -L $file ]] && stat -c "${SET_DIGESTS[$1]} %s %.9Y %.9Z %i" "$file"
+}
+
+keep_stamp() { stamp_of "$1" >"$SET_STATE/$1.stamp"; }
+
+stamp_fits() {
+  local stamp
+  [[ -f $SET_STATE/$1.stamp ]] && stamp=$(stamp_of "$1") && [[ $(<"$SET_STATE/$1.stamp") == "$stamp" ]]
+}
+
+# Puts the numbers of the files that no stamp vouches for into DOUBTFUL.
+find_doubtful() {
+  local number
+  DOUBTFUL=()
+  for number in "${!SET_PATHS[@]}"; do
+    stamp_fits "$number" || DOUBTFUL+=("$number")
+  done
+}
+
+manifest_is_whole() { [[ $(file_sha256 "$SET_STATE/manifest.json") == "$SET_MANIFEST" ]]; }
+
+# Prints `FILE CHUNK SHA256` for each chunk of the doubtful files; fails where the manifest does
+# not have a file of that digest and size. The manifest's digest was checked before.
+chunks_of_doubtful() {
+  local number
+  for number in "${DOUBTFUL[@]}"; do
+    printf '%s %s %s\n' "$number" "${SET_SIZES[number]}" "${SET_DIGESTS[number]}"
+  done | awk -v chunk="$CHUNK" '
+    FNR == NR { wanted[$3] = wanted[$3] " " $1; need[$3] = int(($2 + chunk - 1) / chunk); next }
+    /"chunks": \[/ { count = 0; listing = !/\]/; listed = 1; next }
+    listing && /\]/ { listing = 0; next }
+    listing { split($0, part, "\""); digest[count++] = part[2]; next }
+    listed && /"sha256": "/ {
+      listed = 0
+      split($0, part, "\"")
+      if (!(part[4] in wanted) || count != need[part[4]]) next
+      files = split(wanted[part[4]], file, " ")
+      for (each = 1; each <= files; each++)
+        for (at = 0; at < count; at++) print file[each], at, digest[at]
+      delete wanted[part[4]]
+    }
+    END { for (left in wanted) exit 1 }
+  ' - "$SET_STATE/manifest.json"
+}
+
+# each_chunk WORKERS COMMAND CHUNK...: COMMAND for each, WORKERS at once; after a failure none
+# begins. Workers are waited for by their ids: of children that end together `wait -n` loses some.
+each_chunk() {
+  local claims=$SET_STATE/claims worker workers=() code=0
+  rm -rf "$claims"
+  mkdir "$claims"
+  for ((worker = 0; worker < $1; worker++)); do
+    work_off "${@:2}" &
+    workers+=("$!")
+  done
+  for worker in "${workers[@]}"; do wait "$worker" || code=$?; done
+  rm -rf "$claims"
+  return "$code"
+}
+
+# work_off COMMAND CHUNK...: what no other worker has claimed; a claim is a file that only one can
+# make. In the background each, since `set -e` does not hold inside a condition.
+work_off() {
+  local chunk at=0 code=0
+  for chunk in "${@:2}"; do
+    at=$((at + 1))
+    if [[ -e $claims/stop ]]; then return; fi
+    set -o noclobber
+    { : >"$claims/$at"; } 2>/dev/null || continue
+    set +o noclobber
+    # shellcheck disable=SC2086  # three words
+    "$1" $chunk &
+    wait "$!" || code=$?
+    if ((code != 0)); then
+      : >"$claims/stop"
+      return "$code"
+    fi
+  done
+}
+
+# measure_chunk FILE CHUNK: sets LENGTH. (Per chunk few processes are started: on a node of four
+# CPUs they would cost as much as the checking.)
+measure_chunk() {
+  LENGTH=$((SET_SIZES[$1] - $2 * CHUNK))
+  if ((LENGTH > CHUNK)); then LENGTH=$CHUNK; fi
+}
+
+# chunk_sha256 PATH FILE CHUNK: openssl, since it uses the CPU's instructions for SHA.
+chunk_sha256() {
+  local digest LENGTH
+  measure_chunk "$2" "$3"
+  digest=$(dd if="$1" bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$(($3 * CHUNK))" \
+    count="$LENGTH" status=none | openssl dgst -sha256 -r)
+  printf '%s\n' "${digest%% *}"
+}
+
+# Where the bytes of a file are: under its name, or what there is of them.
+bytes_of() {
+  if [[ -f $SET_DIR/${SET_PATHS[$1]} ]]; then
+    printf '%s\n' "$SET_DIR/${SET_PATHS[$1]}"
+  else
+    printf '%s\n' "$SET_STATE/$1.part"
+  fi
+}
+
+check_chunk() {
+  if [[ $(chunk_sha256 "$(bytes_of "$1")" "$1" "$2") == "$3" ]]; then
+    printf '%s %s %s\n' "$1" "$2" "$3" >>"$SET_STATE/intact"
+  fi
+}
+
+# Leaves those of the given chunks that are what they should be in the file `intact`.
+check_chunks() {
+  : >"$SET_STATE/intact"
+  each_chunk "$(nproc)" check_chunk "$@"
+}
+
+# set_is_intact: true when every file is what was checked. One that was merely touched gets a new
+# stamp; nothing else is changed.
+set_is_intact() {
+  local number chunks list DOUBTFUL
+  find_doubtful
+  if [[ -z ${DOUBTFUL[*]} ]]; then return; fi
+  manifest_is_whole || return
+  for number in "${DOUBTFUL[@]}"; do
+    [[ $(stamp_of "$number") == "${SET_DIGESTS[number]} ${SET_SIZES[number]} "* ]] || return
+  done
+  chunks=$(chunks_of_doubtful) || return
+  printf '%s' "${chunks:+$chunks$'\n'}" >"$SET_STATE/chunks"
+  mapfile -t list <"$SET_STATE/chunks"
+  check_chunks "${list[@]}" || return
+  [[ $(wc -l <"$SET_STATE/intact") == "$(wc -l <"$SET_STATE/chunks")" ]] || return
+  for number in "${DOUBTFUL[@]}"; do keep_stamp "$number"; done
+}
+
+# The engine from a bundle is many files; beside its directory lie their digests and their stamp.
+engine_stamp() {
+  (cd "$ENGINES/$ENGINE_ID" && find . ! -type d -printf '%P %y %l %s %T@ %C@ %i\n' | LC_ALL=C sort) 2>/dev/null
+}
+
+engine_digests() {
+  (
+    cd "$ENGINES/$ENGINE_ID" || exit
+    find . -type f -print0 | xargs -0 -r -n 8 -P "$(nproc)" openssl dgst -sha256 -r | LC_ALL=C sort -k 2
+    find . ! -type f ! -type d -printf '%y %l %p\n' | LC_ALL=C sort
+  )
+}
+
+engine_is_intact() {
+  local record=$ENGINES/$ENGINE_ID.digests stamp=$ENGINES/$ENGINE_ID.stamp
+  [[ -x $ENGINES/$ENGINE_ID/bin/llama-server && -s $record ]] || return
+  if [[ -s $stamp && $(<"$stamp") == "$(engine_stamp)" ]]; then return; fi
+  [[ $(<"$record") == "$(engine_digests)" ]] || return
+  engine_stamp >"$stamp"
+}
+
+# Fetching a set from the store: its manifest by digest, then its files in chunks, side by side,
+# each checked while others still come. What has been fetched survives a kill and a power cut;
+# it is checked again before it counts.
+
+WORKERS=$((2 * $(nproc) < 8 ? 2 * $(nproc) : 8))
+STALL_S=${YOYO_STALL_S:-20}        # below 64 KiB/s for so long, a connection is given up
+RETRY_MS=${YOYO_RETRY_MS:-500}     # doubles with each try
+TRIES=8                            # without a MiB of progress: about a minute and a half
+PATIENCE_S=120                     # the longest Retry-After that is followed
+
+# A path is safe inside the set's directory. The controller has checked it; this is a second lock.
+check_paths() {
+  local path
+  for path in "${SET_PATHS[@]}"; do
+    case /$path/ in
+      *//* | */../* | */./* | */-* | *[[:cntrl:]]* | *\\*)
+        fail "the set $SET_NAME has a file that is not allowed: ${path:0:80}" 'its path leads out of the set' \
+          'stage the set anew; do not use this one'
+        ;;
+    esac
+  done
+}
+
+# set_failed WHAT WHY FIX: of several chunks that fail at once the first is told.
+set_failed() {
+  if (set -o noclobber && : >"$SET_STATE/failed") 2>/dev/null; then fail "$@"; fi
+  printf 'failed too: %s (%s)\n' "$1" "$2" >&2
+  exit 1
+}
+
+# use_kept_token FILE REFUSED
+use_kept_token() {
+  local until up
+  TOKEN=''
+  [[ -s $1 ]] && read -r until TOKEN <"$1" && read -r up _ <"$ROOT/proc/uptime" || return
+  [[ -n $TOKEN && $TOKEN != "$2" ]] && ((until > ${up%%.*}))
+}
+
+# store_token [REFUSED]: TOKEN is one of the machine's that is not REFUSED. Kept for all chunks until
+# a minute before its end, under the clock that nobody sets.
+store_token() {
+  local kept=$RUN/store.token answer life
+  if use_kept_token "$kept" "${1:-}"; then return; fi
+  exec 4>"$RUN/store.token.lock"
+  flock 4
+  # Another chunk may have fetched it meanwhile.
+  if ! use_kept_token "$kept" "${1:-}"; then
+    answer=$(metadata instance/service-accounts/default/token) || answer=''
+    TOKEN=$(token_in "$answer") ||
+      set_failed 'no token for the store' "the machine's service account gave none" \
+        'set gce.service_account to one that may read the bucket (scope devstorage.read_only)'
+    life=$(sed -n 's/.*"expires_in" *: *\([0-9]*\).*/\1/p' <<<"$answer")
+    (umask 077 && printf '%s %s\n' "$(($(uptime_s) + ${life:-60} - 60))" "$TOKEN" >"$kept.part")
+    mv -f "$kept.part" "$kept"
+  fi
+  exec 4>&-
+}
+
+# store_request KEY: curl's settings that nobody else may read.
+store_request() {
+  local url
+  url=$(https_url "$STORE/$1")
+  printf 'url = "%s"\nheader = "Authorization: Bearer %s"\n' "${url//\"/%22}" "$TOKEN"
+}
+
+# ask KEY [CURL OPTION...]: one request; the body goes to descriptor 3. Sets what came of it: STATUS
+# (curl's), CODE, and of the answer's range FIRST and TOTAL; AFTER is its Retry-After.
+ask() {
+  local headers=$RUN/$STEP.headers.$BASHPID line
+  STATUS=0 CODE=0 FIRST='-' TOTAL='-' AFTER='-'
+  store_token "$REFUSED"
+  : >"$headers"
+  # HTTP/1.1: a connection a chunk, and less work for the CPU than HTTP/2 makes.
+  curl --disable --silent --show-error --fail --globoff --http1.1 --connect-timeout 10 \
+    --speed-limit 65536 --speed-time "$STALL_S" --dump-header "$headers" "${@:2}" \
+    --config <(store_request "$1") >&3 || STATUS=$?
+  while read -r line; do
+    line=${line%$'\r'}
+    case ${line,,} in
+      http/*)
+        line=${line#* }
+        CODE=${line%% *} FIRST='-' TOTAL='-' AFTER='-'
+        ;;
+      content-range:*)
+        line=${line##*[ :]}
+        FIRST=${line%%-*} TOTAL=${line##*/}
+        ;;
+      retry-after:*)
+        line=${line##*[ :]}
+        if [[ $line =~ ^[1-9][0-9]{0,5}$ ]]; then AFTER=$line; fi
+        ;;
+    esac
+  done <"$headers"
+}
+
+what_curl_says() {
+  case $1 in
+    5 | 6) echo 'its name cannot be resolved' ;;
+    7) echo 'no connection' ;;
+    18 | 52 | 55 | 56 | 0) echo 'the connection was cut off' ;;
+    28) echo "nothing came for $STALL_S s" ;;
+    35 | 60) echo 'TLS failed' ;;
+    *) echo "curl ended with $1" ;;
+  esac
+}
+
+# after_refusal KEY: the answer was not the bytes. Returns where another try may help.
+after_refusal() {
+  local host object=${1##*/}
+  host=$(host_of "$(https_url "$STORE")")
+  case $CODE in
+    401)
+      REFUSED=$TOKEN
+      REFUSALS=$((REFUSALS + 1))
+      if ((REFUSALS > 2)); then
+        set_failed "$host refuses the machine's token (401)" 'a new one was refused too' \
+          'check that the service account is not disabled'
+      fi
+      ;;
+    403)
+      set_failed "$host refuses ${object:0:12} (403)" "the machine's service account may not read $STORE" \
+        'grant it roles/storage.objectViewer on the bucket, and the scope devstorage.read_only'
+      ;;
+    404 | 410)
+      set_failed "${object:0:12} of $SET_NAME is not in the store ($CODE)" "it was removed from $STORE, or store names another place" \
+        'run yoyo weights verify, or stage it again'
+      ;;
+    0 | 2?? | 408 | 429 | 5??) ;;
+    *) set_failed "$host answers $CODE" "it was asked for ${object:0:12} of $SET_NAME" 'check store in yoyo.yaml' ;;
+  esac
+}
+
+# try_again: waits before the next try; TRIED counts those without progress.
+try_again() {
+  local ms=$((RETRY_MS << (TRIED < 6 ? TRIED : 6))) why
+  TRIED=$((TRIED + 1))
+  if [[ -e $SET_STATE/failed ]]; then exit 1; fi
+  why=$(what_curl_says "$STATUS")
+  case $CODE in
+    429) why='too many requests (429)' ;;
+    408 | 5??) why="it answers $CODE" ;;
+  esac
+  if ((TRIED >= TRIES)); then
+    set_failed "$(host_of "$(https_url "$STORE")") does not give ${SET_NAME}" "$why, $TRIED times in a row" \
+      'run yoyo up again: what was fetched is kept'
+  fi
+  if [[ $AFTER != - ]]; then ms=$((1000 * (AFTER < PATIENCE_S ? AFTER : PATIENCE_S))); fi
+  # Not all at once again.
+  ms=$((ms + RANDOM % (ms / 4 + 1)))
+  echo "again in $ms ms: $why"
+  sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))" 9>&-
+}
+
+# seek_in FILE BYTE: opens FILE as descriptor 3, and a command that only seeks puts it there: dd counts
+# from where a descriptor stands. The curl that comes next shares it, with no pipe between.
+seek_in() {
+  exec 3<>"$1"
+  dd oflag=seek_bytes conv=notrunc seek="$2" count=0 status=none >&3 </dev/null
+}
+
+# Sets POSITION to where descriptor 3 stands.
+find_position() {
+  local name value
+  while read -r name value; do
+    if [[ $name == pos: ]]; then POSITION=$value; fi
+  done <"/proc/$BASHPID/fdinfo/3"
+}
+
+# receive KEY START LENGTH SIZE PART: bytes of an object of that size to the same place of PART.
+receive() {
+  local at=$2 end=$(($2 + $3)) before POSITION TRIED=0 REFUSED='' REFUSALS=0
+  while ((at < end)); do
+    before=$at
+    seek_in "$5" "$at"
+    ask "$1" --range "$at-$((end - 1))"
+    if [[ $CODE == 206 && ($FIRST != "$at" || $TOTAL != "$4") ]]; then
+      set_failed "${1##*/} has another size in the store" "it has $TOTAL bytes; the manifest says $4" \
+        'it was cut off or replaced there: run yoyo weights verify --deep, or stage it again'
+    elif [[ $CODE == 416 ]]; then
+      set_failed "${1##*/} is shorter in the store than its manifest says" "byte $at of $4 is not there" \
+        'it was cut off there: run yoyo weights verify --deep, or stage it again'
+    elif [[ $CODE == 200 && ($at != 0 || $3 != "$4") ]]; then
+      set_failed "$(host_of "$(https_url "$STORE")") ignores ranges" 'it answers 200 with the whole object' \
+        'check store and its endpoint: something in between may not be Cloud Storage'
+    elif [[ $CODE == 206 || $CODE == 200 ]]; then
+      find_position
+      at=$POSITION
+      if ((STATUS == 23 && at < end)); then
+        set_failed "the disk ran full while $SET_NAME was fetched" 'something else filled it' 'set a larger gce.disk_gb'
+      fi
+      if ((at >= end)); then break; fi
+    else
+      after_refusal "$1"
+    fi
+    if ((at - before >= 1048576)); then TRIED=0; fi
+    try_again
+  done
+}
+
+# fetch_chunk FILE CHUNK SHA256
+fetch_chunk() {
+  local part=$SET_STATE/$1.part LENGTH got wrong
+  measure_chunk "$1" "$2"
+  # A server that sends more than it was asked for cannot write over the next chunk.
+  trap '' XFSZ
+  ulimit -f "$((($2 * CHUNK + LENGTH + 1023) / 1024))"
+  for wrong in 1 2 3; do
+    receive "artefacts/sha256/${SET_DIGESTS[$1]:0:2}/${SET_DIGESTS[$1]}" "$(($2 * CHUNK))" "$LENGTH" "${SET_SIZES[$1]}" "$part"
+    got=$(chunk_sha256 "$part" "$1" "$2")
+    if [[ $got == "$3" ]]; then
+      printf '%s %s\n' "$2" "$3" >>"$SET_STATE/$1.done"
+      rm -f "$RUN/$STEP.headers.$BASHPID"
+      return
+    fi
+    echo "chunk $2 of ${SET_PATHS[$1]} came with sha256 $got instead of $3 ($wrong)"
+  done
+  set_failed "chunk $2 of ${SET_PATHS[$1]} in $SET_NAME is damaged" "its sha256 is $got, the manifest says $3" \
+    'run yoyo weights verify --deep, and stage it again'
+}
+
+fetch_manifest() {
+  local part=$SET_STATE/manifest.json.part key=manifests/sha256/$SET_MANIFEST.json got TRIED=0 REFUSED='' REFUSALS=0
+  if manifest_is_whole; then return; fi
+  while :; do
+    exec 3>"$part"
+    ask "$key" --max-filesize 67108864
+    exec 3>&-
+    if [[ $CODE == 200 && $STATUS == 0 ]]; then break; fi
+    after_refusal "$key"
+    try_again
+  done
+  got=$(file_sha256 "$part")
+  if [[ $got != "$SET_MANIFEST" ]]; then
+    rm -f "$part"
+    set_failed "the manifest of $SET_NAME was changed in the store" "its sha256 is $got, this node was made for $SET_MANIFEST" \
+      'nothing of it is used: find out who wrote it, then stage the set again'
+  fi
+  mv -f "$part" "$SET_STATE/manifest.json"
+  rm -f "$RUN/$STEP.headers.$BASHPID"
+}
+
+# Prints the chunks of a doubtful file that are worth a look: all of a file that is in its place,
+# else those that an earlier run says it had fetched.
+worth_a_look() {
+  local number=$1 file=$SET_DIR/${SET_PATHS[$1]}
+  if [[ -f $file ]]; then
+    awk -v file="$number" '$1 == file' "$SET_STATE/chunks"
+  elif [[ -s $SET_STATE/$number.done && -s $SET_STATE/$number.part ]]; then
+    awk -v file="$number" 'done { fetched[$1] = $2; next } $1 == file && fetched[$2] == $3' \
+      done=1 "$SET_STATE/$number.done" done=0 "$SET_STATE/chunks"
+  fi
+}
+
+# clear_the_way FILE: at its name stands a regular file of the right size, or nothing.
+clear_the_way() {
+  local file=$SET_DIR/${SET_PATHS[$1]}
+  mkdir -p "$(dirname "$file")"
+  if [[ -L $file || (-e $file && ! -f $file) ]]; then rm -rf "$file"; fi
+  if [[ -f $file && $(stat -c %s "$file") != "${SET_SIZES[$1]}" ]]; then
+    mv -f "$file" "$SET_STATE/$1.part"
+    awk -v file="$1" '$1 == file { print $2, $3 }' "$SET_STATE/chunks" >"$SET_STATE/$1.done"
+  fi
+}
+
+# Sets MISSING to the chunks that have to be fetched, and UNFINISHED to their files.
+plan_fetch() {
+  local number look=()
+  chunks_of_doubtful >"$SET_STATE/chunks" ||
+    set_failed "the manifest of $SET_NAME does not have the files that this node was made for" \
+      'a file is not in it, or has another size' 'run yoyo up again; if that does not help stage the set again'
+  for number in "${DOUBTFUL[@]}"; do clear_the_way "$number"; done
+  mapfile -t look < <(for number in "${DOUBTFUL[@]}"; do worth_a_look "$number"; done)
+  if [[ -n ${look[*]} ]]; then progress 0 'checking what is there'; fi
+  check_chunks "${look[@]}"
+  mapfile -t MISSING < <(awk 'old { intact[$0]; next } !($0 in intact)' \
+    old=1 "$SET_STATE/intact" old=0 "$SET_STATE/chunks")
+  UNFINISHED=()
+  for number in "${DOUBTFUL[@]}"; do
+    if [[ -f $SET_DIR/${SET_PATHS[number]} ]] && ! printf '%s\n' "${MISSING[@]}" | grep -q "^$number "; then
+      keep_stamp "$number"
+      continue
+    fi
+    UNFINISHED+=("$number")
+    if [[ -f $SET_DIR/${SET_PATHS[number]} ]]; then mv -f "$SET_DIR/${SET_PATHS[number]}" "$SET_STATE/$number.part"; fi
+    awk -v file="$number" '$1 == file { print $2, $3 }' "$SET_STATE/intact" >"$SET_STATE/$number.done"
+  done
+}
+
+check_set_room() {
+  local number need=$ROOM free
+  for number in "${UNFINISHED[@]}"; do
+    need=$((need + SET_SIZES[number] - $(bytes_on_disk "$SET_STATE/$number.part")))
+  done
+  free=$(bytes_free "$SET_DIR")
+  if ((need > free)); then
+    set_failed "the disk is too small for $SET_NAME: $(gigabytes "$need") more are needed, $(gigabytes "$free") are free" \
+      "its files are $(gigabytes "$(set_bytes)")" 'set a larger gce.disk_gb, or remove old sets from /var/lib/yoyo/models'
+  fi
+}
+
+set_bytes() {
+  local size sum=0
+  for size in "${SET_SIZES[@]}"; do sum=$((sum + size)); done
+  printf '%s\n' "$sum"
+}
+
+report_set() {
+  local number got=$1
+  for number in "${UNFINISHED[@]}"; do got=$((got + $(bytes_on_disk "$SET_STATE/$number.part"))); done
+  progress "$(percent_of "$got" "$2")" \
+    "$(gigabytes "$got") of $(gigabytes "$2") from the store, $(((got > FETCHED ? got - FETCHED : 0) / 2000000)) MB/s"
+  FETCHED=$got
+}
+
+fetch_missing() {
+  local number fetching finished total FETCHED=0
+  total=$(set_bytes)
+  finished=$total
+  for number in "${UNFINISHED[@]}"; do
+    finished=$((finished - SET_SIZES[number]))
+    truncate --size "${SET_SIZES[number]}" "$SET_STATE/$number.part"
+  done
+  each_chunk "$WORKERS" fetch_chunk "${MISSING[@]}" &
+  fetching=$!
+  reporting_while "$fetching" 2 report_set "$finished" "$total"
+  wait "$fetching"
+}
+
+# Only what is on the disk gets its name, and only then its stamp.
+finish_files() {
+  local number file
+  for number in "${UNFINISHED[@]}"; do
+    file=$SET_DIR/${SET_PATHS[number]}
+    truncate --size "${SET_SIZES[number]}" "$SET_STATE/$number.part"
+    sync "$SET_STATE/$number.part"
+    mv -fT "$SET_STATE/$number.part" "$file"
+    chmod 0644 "$file"
+    keep_stamp "$number"
+    rm -f "$SET_STATE/$number.done"
+  done
+  rm -f "$SET_STATE/chunks" "$SET_STATE/intact"
+}
+
+# fetch_set: when it returns, every file of the set is in its place and is what the manifest says.
+# CAME=yes when something had to be fetched.
+fetch_set() {
+  local DOUBTFUL MISSING UNFINISHED=()
+  check_paths
+  lock_set
+  CAME=no
+  rm -f "$SET_STATE/failed"
+  find_doubtful
+  if [[ -n ${DOUBTFUL[*]} ]]; then
+    fetch_manifest
+    plan_fetch
+    check_set_room
+    fetch_missing
+    finish_files
+    if [[ -n ${UNFINISHED[*]} ]]; then CAME=yes; fi
+  fi
+  unlock_set
+}
 
 # Step engine: llama-server of the wanted commit, from a bundle or built here. An engine
 # directory appears under its final name only when it is whole.
@@ -1033,6 +1638,35 @@ fetch_bundle() {
     fail 'the engine bundle cannot be unpacked' 'see the last lines of the log' 'make the bundle anew'
   install_engine "$unpacked"
   rm -f "$part"
+}
+
+# bundle_from_store: its chunks were checked as they came; unpacked, its files get a list of digests.
+bundle_from_store() {
+  local unpacked=$ENGINES/.unpacking
+  use_set bundle
+  fetch_set
+  rm -rf "$unpacked"
+  mkdir -p "$unpacked"
+  tar --extract --zstd --no-same-owner --file "$SET_DIR/${SET_PATHS[0]}" --directory "$unpacked" ||
+    fail 'the engine bundle cannot be unpacked' 'see the last lines of the log' \
+      'run yoyo engine verify, or publish the bundle anew'
+  rm -f "$ENGINES/$ENGINE_ID.digests" "$ENGINES/$ENGINE_ID.stamp"
+  install_engine "$unpacked"
+  engine_digests >"$ENGINES/$ENGINE_ID.digests.part"
+  sync "$ENGINES/$ENGINE_ID.digests.part"
+  mv -f "$ENGINES/$ENGINE_ID.digests.part" "$ENGINES/$ENGINE_ID.digests"
+  engine_stamp >"$ENGINES/$ENGINE_ID.stamp"
+  rm -rf "${SET_DIR:?}" "${SET_STATE:?}"
+  : >"$RUN/engine-changed"
+}
+
+engine_is_there() {
+  if [[ -n $BUNDLE_MANIFEST ]]; then engine_is_intact; else [[ -x $ENGINES/$ENGINE_ID/bin/llama-server ]]; fi
+}
+
+# What the engine is called in reports.
+engine_title() {
+  if [[ -n $BUNDLE_MANIFEST ]]; then printf '%s' "$BUNDLE_NAME"; else printf '%s' "llama.cpp ${ENGINE_COMMIT:0:12}"; fi
 }
 
 sha256_of() { sha256sum "$1" 2>/dev/null | cut -d ' ' -f 1; }
@@ -1097,8 +1731,11 @@ build_engine() {
 step_engine() {
   mkdir -p "$ENGINES"
   rm -f "$RUN/engine-source"
-  if [[ -x $ENGINES/$ENGINE_ID/bin/llama-server ]]; then
-    skip "llama.cpp ${ENGINE_COMMIT:0:12} is there"
+  if engine_is_there; then
+    skip "$(engine_title) is there"
+  elif [[ -n $BUNDLE_MANIFEST ]]; then
+    bundle_from_store
+    note "$(engine_title) from the store"
   elif [[ -n $BUNDLE_URL ]]; then
     fetch_bundle
     note "llama.cpp ${ENGINE_COMMIT:0:12} from its bundle"
@@ -1264,9 +1901,24 @@ try_mirror() {
   : >"$RUN/engine-changed"
 }
 
+weights_from_store() {
+  use_set weights
+  fetch_set
+  if [[ $CAME == no ]]; then
+    skip "$WEIGHTS_NAME, $(gigabytes "$(set_bytes)"), checked before"
+    return
+  fi
+  : >"$RUN/engine-changed"
+  note "$WEIGHTS_NAME, $(gigabytes "$(set_bytes)") from the store"
+}
+
 step_weights() {
-  local url round reasons
   mkdir -p "$STATE/models"
+  if [[ -n $WEIGHTS_MANIFEST ]]; then weights_from_store; else weights_from_mirrors; fi
+}
+
+weights_from_mirrors() {
+  local url round reasons
   if weights_are_there; then
     skip "$(gigabytes "$(stat -c %s "$MODEL")"), checked before"
     return
@@ -1400,10 +2052,33 @@ step_key() {
 install_engine_unit() {
   install_file "$LIB/prepare-engine" 0755 <<'YOYO_FILE'
 #!/usr/bin/env bash
-# Runs as root before the engine starts, at a boot too: waits for the key that this life has.
+# Runs as root before the engine starts, at a boot too: sees that its files are what was checked,
+# and waits for the key that this life has.
 set -euo pipefail
 # shellcheck source=/dev/null
 . "${YOYO_ROOT:-}/usr/local/lib/yoyo/lib.sh"
+# shellcheck source=/dev/null
+. "$LIB/store.sh"
+
+# refuse WHAT: the engine is not started. The startup script, which runs at every boot, fetches
+# what differs and starts it then.
+refuse() {
+  say "the engine is not started: $1"
+  keep_value request "$(metadata instance/attributes/yoyo-request || true)"
+  publish_now step-unit "failed 0 0 $1; why: its digest is not that of the manifest; fix: reboot the node (yoyo down, yoyo up): what differs is fetched again"
+  exit 1
+}
+
+mkdir -p "$RUN"
+if [[ -n $WEIGHTS_MANIFEST ]]; then
+  use_set weights
+  lock_set
+  set_is_intact || refuse "the weights $WEIGHTS_NAME were changed on the disk since they were checked"
+  unlock_set
+fi
+if [[ -n $BUNDLE_MANIFEST ]]; then
+  engine_is_intact || refuse "the engine $BUNDLE_NAME was changed on the disk since it was checked"
+fi
 
 # CUDA would call this itself, but the engine may not gain the privilege.
 if [[ $GPU == yes ]] && command -v nvidia-modprobe >/dev/null; then
@@ -1426,12 +2101,227 @@ set -euo pipefail
 . "${YOYO_ROOT:-}/usr/local/lib/yoyo/lib.sh"
 
 export LD_LIBRARY_PATH=$ENGINES/current/lib:$ENGINES/current/bin
-exec "$ENGINES/current/bin/llama-server" -m "$STATE/models/abababababababababababababababababababababababababababababababab.gguf" --host 0.0.0.0 --port 8443 \
+exec "$ENGINES/current/bin/llama-server" -m "$STATE/models"/abababababababababababababababababababababababababababababababab.gguf --host 0.0.0.0 --port 8443 \
   -c 16384 -np 4 --cache-type-k q8_0 --cache-type-v q8_0 \
   --metrics --slots --no-webui --api-key-file "$ETC/engine.key" \
   --ssl-cert-file "$ETC/tls-cert.pem" --ssl-key-file "$ETC/tls-key.pem" \
   -ngl 999 \
   --jinja --chat-template 'a '"'"'quoted'"'"' $HOME'
+YOYO_FILE
+  install_file "$LIB/store.sh" 0644 <<'YOYO_FILE'
+# Written by yoyo's startup script; written again, it replaces this file.
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the node takes from the store: each set pinned by the sha256 of its manifest. The engine
+# is given the first file of the weights.
+STORE=''
+WEIGHTS_NAME=''
+WEIGHTS_MANIFEST=''
+WEIGHTS_PATHS=()
+WEIGHTS_SIZES=()
+WEIGHTS_DIGESTS=()
+BUNDLE_NAME=''
+BUNDLE_MANIFEST=''
+BUNDLE_PATHS=()
+BUNDLE_SIZES=()
+BUNDLE_DIGESTS=()
+if [[ -n $BUNDLE_MANIFEST ]]; then ENGINE_ID=bundle-${BUNDLE_DIGESTS[0]:0:16}; fi
+
+# Is what came from the store still what was checked? Used by the steps, and before each start of
+# the engine. A stamp says which bytes were checked: digest, size, times of change, inode. While it
+# fits, nothing is read again; where it does not, the chunks are.
+
+CHUNK=${YOYO_CHUNK_BYTES:-67108864} # 64 MiB, as docs/formats/store.md has it; less in tests
+
+# use_set weights|bundle: the set that the functions here mean. SET_STATE is beside the set, so
+# that no file of a set can have the name of one of ours.
+use_set() {
+  if [[ $1 == weights ]]; then
+    SET_NAME=$WEIGHTS_NAME SET_MANIFEST=$WEIGHTS_MANIFEST SET_DIR=$STATE/models/$WEIGHTS_MANIFEST
+    SET_PATHS=("${WEIGHTS_PATHS[@]}") SET_SIZES=("${WEIGHTS_SIZES[@]}") SET_DIGESTS=("${WEIGHTS_DIGESTS[@]}")
+  else
+    SET_NAME=$BUNDLE_NAME SET_MANIFEST=$BUNDLE_MANIFEST SET_DIR=$STATE/bundles/$BUNDLE_MANIFEST
+    SET_PATHS=("${BUNDLE_PATHS[@]}") SET_SIZES=("${BUNDLE_SIZES[@]}") SET_DIGESTS=("${BUNDLE_DIGESTS[@]}")
+  fi
+  SET_STATE=$SET_DIR.state
+}
+
+# One at a time: the step that fetches, and the engine's start that looks. Not held by whoever
+# outlives the step, since it is let go of by word.
+lock_set() {
+  mkdir -p "$SET_DIR" "$SET_STATE"
+  exec 5>"$SET_STATE/lock"
+  flock 5
+}
+
+unlock_set() {
+  flock --unlock 5
+  exec 5>&-
+}
+
+file_sha256() {
+  local digest
+  digest=$(openssl dgst -sha256 -r "$1" 2>/dev/null) || return
+  printf '%s\n' "${digest%% *}"
+}
+
+# stamp_of FILE-NUMBER
+stamp_of() {
+  local file=$SET_DIR/${SET_PATHS[$1]}
+  [[ -f $file && ! -L $file ]] && stat -c "${SET_DIGESTS[$1]} %s %.9Y %.9Z %i" "$file"
+}
+
+keep_stamp() { stamp_of "$1" >"$SET_STATE/$1.stamp"; }
+
+stamp_fits() {
+  local stamp
+  [[ -f $SET_STATE/$1.stamp ]] && stamp=$(stamp_of "$1") && [[ $(<"$SET_STATE/$1.stamp") == "$stamp" ]]
+}
+
+# Puts the numbers of the files that no stamp vouches for into DOUBTFUL.
+find_doubtful() {
+  local number
+  DOUBTFUL=()
+  for number in "${!SET_PATHS[@]}"; do
+    stamp_fits "$number" || DOUBTFUL+=("$number")
+  done
+}
+
+manifest_is_whole() { [[ $(file_sha256 "$SET_STATE/manifest.json") == "$SET_MANIFEST" ]]; }
+
+# Prints `FILE CHUNK SHA256` for each chunk of the doubtful files; fails where the manifest does
+# not have a file of that digest and size. The manifest's digest was checked before.
+chunks_of_doubtful() {
+  local number
+  for number in "${DOUBTFUL[@]}"; do
+    printf '%s %s %s\n' "$number" "${SET_SIZES[number]}" "${SET_DIGESTS[number]}"
+  done | awk -v chunk="$CHUNK" '
+    FNR == NR { wanted[$3] = wanted[$3] " " $1; need[$3] = int(($2 + chunk - 1) / chunk); next }
+    /"chunks": \[/ { count = 0; listing = !/\]/; listed = 1; next }
+    listing && /\]/ { listing = 0; next }
+    listing { split($0, part, "\""); digest[count++] = part[2]; next }
+    listed && /"sha256": "/ {
+      listed = 0
+      split($0, part, "\"")
+      if (!(part[4] in wanted) || count != need[part[4]]) next
+      files = split(wanted[part[4]], file, " ")
+      for (each = 1; each <= files; each++)
+        for (at = 0; at < count; at++) print file[each], at, digest[at]
+      delete wanted[part[4]]
+    }
+    END { for (left in wanted) exit 1 }
+  ' - "$SET_STATE/manifest.json"
+}
+
+# each_chunk WORKERS COMMAND CHUNK...: COMMAND for each, WORKERS at once; after a failure none
+# begins. Workers are waited for by their ids: of children that end together `wait -n` loses some.
+each_chunk() {
+  local claims=$SET_STATE/claims worker workers=() code=0
+  rm -rf "$claims"
+  mkdir "$claims"
+  for ((worker = 0; worker < $1; worker++)); do
+    work_off "${@:2}" &
+    workers+=("$!")
+  done
+  for worker in "${workers[@]}"; do wait "$worker" || code=$?; done
+  rm -rf "$claims"
+  return "$code"
+}
+
+# work_off COMMAND CHUNK...: what no other worker has claimed; a claim is a file that only one can
+# make. In the background each, since `set -e` does not hold inside a condition.
+work_off() {
+  local chunk at=0 code=0
+  for chunk in "${@:2}"; do
+    at=$((at + 1))
+    if [[ -e $claims/stop ]]; then return; fi
+    set -o noclobber
+    { : >"$claims/$at"; } 2>/dev/null || continue
+    set +o noclobber
+    # shellcheck disable=SC2086  # three words
+    "$1" $chunk &
+    wait "$!" || code=$?
+    if ((code != 0)); then
+      : >"$claims/stop"
+      return "$code"
+    fi
+  done
+}
+
+# measure_chunk FILE CHUNK: sets LENGTH. (Per chunk few processes are started: on a node of four
+# CPUs they would cost as much as the checking.)
+measure_chunk() {
+  LENGTH=$((SET_SIZES[$1] - $2 * CHUNK))
+  if ((LENGTH > CHUNK)); then LENGTH=$CHUNK; fi
+}
+
+# chunk_sha256 PATH FILE CHUNK: openssl, since it uses the CPU's instructions for SHA.
+chunk_sha256() {
+  local digest LENGTH
+  measure_chunk "$2" "$3"
+  digest=$(dd if="$1" bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$(($3 * CHUNK))" \
+    count="$LENGTH" status=none | openssl dgst -sha256 -r)
+  printf '%s\n' "${digest%% *}"
+}
+
+# Where the bytes of a file are: under its name, or what there is of them.
+bytes_of() {
+  if [[ -f $SET_DIR/${SET_PATHS[$1]} ]]; then
+    printf '%s\n' "$SET_DIR/${SET_PATHS[$1]}"
+  else
+    printf '%s\n' "$SET_STATE/$1.part"
+  fi
+}
+
+check_chunk() {
+  if [[ $(chunk_sha256 "$(bytes_of "$1")" "$1" "$2") == "$3" ]]; then
+    printf '%s %s %s\n' "$1" "$2" "$3" >>"$SET_STATE/intact"
+  fi
+}
+
+# Leaves those of the given chunks that are what they should be in the file `intact`.
+check_chunks() {
+  : >"$SET_STATE/intact"
+  each_chunk "$(nproc)" check_chunk "$@"
+}
+
+# set_is_intact: true when every file is what was checked. One that was merely touched gets a new
+# stamp; nothing else is changed.
+set_is_intact() {
+  local number chunks list DOUBTFUL
+  find_doubtful
+  if [[ -z ${DOUBTFUL[*]} ]]; then return; fi
+  manifest_is_whole || return
+  for number in "${DOUBTFUL[@]}"; do
+    [[ $(stamp_of "$number") == "${SET_DIGESTS[number]} ${SET_SIZES[number]} "* ]] || return
+  done
+  chunks=$(chunks_of_doubtful) || return
+  printf '%s' "${chunks:+$chunks$'\n'}" >"$SET_STATE/chunks"
+  mapfile -t list <"$SET_STATE/chunks"
+  check_chunks "${list[@]}" || return
+  [[ $(wc -l <"$SET_STATE/intact") == "$(wc -l <"$SET_STATE/chunks")" ]] || return
+  for number in "${DOUBTFUL[@]}"; do keep_stamp "$number"; done
+}
+
+# The engine from a bundle is many files; beside its directory lie their digests and their stamp.
+engine_stamp() {
+  (cd "$ENGINES/$ENGINE_ID" && find . ! -type d -printf '%P %y %l %s %T@ %C@ %i\n' | LC_ALL=C sort) 2>/dev/null
+}
+
+engine_digests() {
+  (
+    cd "$ENGINES/$ENGINE_ID" || exit
+    find . -type f -print0 | xargs -0 -r -n 8 -P "$(nproc)" openssl dgst -sha256 -r | LC_ALL=C sort -k 2
+    find . ! -type f ! -type d -printf '%y %l %p\n' | LC_ALL=C sort
+  )
+}
+
+engine_is_intact() {
+  local record=$ENGINES/$ENGINE_ID.digests stamp=$ENGINES/$ENGINE_ID.stamp
+  [[ -x $ENGINES/$ENGINE_ID/bin/llama-server && -s $record ]] || return
+  if [[ -s $stamp && $(<"$stamp") == "$(engine_stamp)" ]]; then return; fi
+  [[ $(<"$record") == "$(engine_digests)" ]] || return
+  engine_stamp >"$stamp"
+}
 YOYO_FILE
   # No PrivateDevices=, for the GPU; no MemoryDenyWriteExecute=, since CUDA compiles kernels at
   # run time. Preparing waits for the key, so it may take long.

@@ -5,12 +5,14 @@ The rendered startup script runs in a real bash with a private PATH in front of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 from node_state import decode
 from sample_startup import CPU, render
 
+from yoyo.core import store_keys
+from yoyo.model.settings import Provided
 from yoyo.model.startup import StartupValues
 
 REQUEST = "01990000-0000-7000-8000-000000000001"
@@ -50,6 +54,13 @@ esac
 """
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing: a client that hangs up is no fault of a test's server."""
+
+
 class Server:
     """An HTTP server on loopback; `answer` gives every reply."""
 
@@ -65,8 +76,7 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
         )
@@ -104,6 +114,7 @@ class Metadata:
         self.published: dict[str, str] = {}
         self.history: list[tuple[str, str]] = []
         self.writes = 0
+        self.token, self.token_life_s, self.tokens_given = "the-token", 3000, 0
         self.closing = False
         self._changed = threading.Condition()
         self._etag = 1
@@ -145,7 +156,9 @@ class Metadata:
             value = self.attributes.get(path.rsplit("/", 1)[1])
             reply(handler, 404) if value is None else reply(handler, 200, value.encode())
         elif path == "instance/service-accounts/default/token":
-            reply(handler, 200, b'{"access_token": "the-token", "expires_in": 3000}')
+            self.tokens_given += 1
+            token = {"access_token": self.token, "expires_in": self.token_life_s}
+            reply(handler, 200, json.dumps(token).encode())
         else:
             reply(handler, 404)
 
@@ -170,6 +183,75 @@ class Metadata:
             )
             etag, body = str(self._etag), json.dumps(self.attributes).encode()
         reply(handler, 200, body, ETag=etag)
+
+
+class StoreServer:
+    """A bucket as a node reads it: objects by range, with a bearer token.
+
+    `fault` sees every request before it is answered and says whether it has answered itself.
+    """
+
+    CHUNK: ClassVar[int] = 1 << 20
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.tokens = {"the-token"}
+        self.requests: list[tuple[str, int, int]] = []  # key, first byte, the one after the last
+        self.fault: Callable[[BaseHTTPRequestHandler, str, int, int], bool] = lambda *_: False
+        self._server = Server(self._answer)
+        self.url = self._server.url
+
+    def add(self, name: str, files: Mapping[str, bytes], chunk: int = CHUNK) -> Provided:
+        """Puts a set there; what a node's settings say of it."""
+        entries, provided = [], []
+        for path, data in files.items():
+            digest = hashlib.sha256(data).hexdigest()
+            pieces = [data[at : at + chunk] for at in range(0, len(data), chunk)]
+            self.objects[store_keys.artefact(digest)] = data
+            provided.append((path, len(data), digest))
+            entries.append(
+                {
+                    "bytes": len(data),
+                    "chunks": [hashlib.sha256(piece).hexdigest() for piece in pieces],
+                    "path": path,
+                    "sha256": digest,
+                }
+            )
+        document = {"facts": {"sha256": "00" * 32}, "files": entries, "name": name, "schema": 1}
+        body = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+        manifest = hashlib.sha256(body).hexdigest()
+        self.objects[store_keys.document(manifest)] = body
+        return Provided(name, manifest, tuple(provided))
+
+    def asked(self, part: str = "artefacts/") -> list[tuple[str, int, int]]:
+        """The requests for such keys."""
+        return [request for request in self.requests if part in request[0]]
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        key = handler.path.removeprefix("/bucket/team/")
+        body = self.objects.get(key)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range") or "")
+        size = len(body or b"")
+        first = int(wanted[1]) if wanted else 0
+        end = min(int(wanted[2]) + 1, size) if wanted else size
+        self.requests.append((key, first, end))
+        if self.fault(handler, key, first, end):
+            return
+        token = (handler.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token not in self.tokens:
+            reply(handler, 401)
+        elif body is None:
+            reply(handler, 404, b"<Error><Code>NoSuchKey</Code></Error>")
+        elif first >= end and wanted:
+            reply(handler, 416)
+        elif wanted:
+            about = {"Content-Range": f"bytes {first}-{end - 1}/{size}"}
+            reply(handler, 206, body[first:end], **about)
+        else:
+            reply(handler, 200, body)
 
 
 class Node:

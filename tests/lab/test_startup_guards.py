@@ -70,7 +70,7 @@ def test_what_is_installed_is_clean_bash(node: Node) -> None:
     scripts = sorted((node.root / "usr/local/lib/yoyo").iterdir())
     assert [script.name for script in scripts] == [
         "dead-man", "fetch-key", "lib.sh", "lifetime", "power-off", "prepare-engine",
-        "run-engine", "watch-key",
+        "run-engine", "store.sh", "watch-key",
     ]  # fmt: skip
     done = node.run("shellcheck", *map(str, scripts), PATH=shellcheck_path())
     assert done.stdout + done.stderr == ""
@@ -118,6 +118,13 @@ def test_idle_after_the_lease_stops_at_the_second_look(node: Node, engine: Engin
     assert engine.keys == {"Bearer " + "k" * 64}
 
 
+def test_a_rich_answer_of_slots_is_understood(node: Node, engine: Engine) -> None:
+    slot = {"id": 0, "params": {"stop": ["}]", '"is_processing": true']}, "is_processing": False}
+    engine.answers["/slots"] = json.dumps([slot, {**slot, "next_token": [{"n": 1}]}], indent=1)
+    look(node, LEASE + 1, times=2)
+    assert DEAD_MAN in node.calls
+
+
 def test_a_lease_that_holds_is_kept_whatever_the_engine_does(node: Node) -> None:
     look(node, LEASE - 100, times=3)
     assert "power-off@" not in node.calls.replace("yoyo-power-off@.service", "")
@@ -150,6 +157,10 @@ def test_a_metadata_server_that_is_gone_cannot_renew(node: Node) -> None:
         ("/metrics", None),
         ("/slots", json.dumps([{"is_processing": False}, {"is_processing": True}])),
         ("/slots", "[]"),
+        ("/slots", '[{"is_processing": false}, {"id": 1}]'),
+        ("/slots", '[{"is_processing": false}, {"id": 1, "prompt": "\\"is_processing\\":false"}]'),
+        ("/slots", '[{"is_processing": false}'),
+        ("/slots", '{"is_processing": false}'),
         ("/slots", "not json"),
         ("/slots", None),
     ],

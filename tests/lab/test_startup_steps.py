@@ -28,10 +28,10 @@ def node(tmp_path: Path) -> Iterator[Node]:
 # dpkg and packages
 
 
-def no_jq(node: Node) -> None:
+def no_tar(node: Node) -> None:
     """A package is missing: the script calls `command`, which is a builtin."""
     node.script.write_text(
-        node.script.read_text().replace("jq:jq", "surely-missing:jq")  # a command nobody has
+        node.script.read_text().replace("tar:tar", "surely-missing:tar")  # a command nobody has
     )
 
 
@@ -42,7 +42,7 @@ def test_without_a_missing_package_neither_lock_nor_apt_is_looked_at(node: Node)
 
 
 def test_a_held_dpkg_lock_is_waited_for(node: Node) -> None:
-    no_jq(node)
+    no_tar(node)
     lock = node.root / "var/lib/dpkg/lock-frontend"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:
@@ -56,7 +56,7 @@ def test_a_held_dpkg_lock_is_waited_for(node: Node) -> None:
 
 def test_a_dpkg_lock_that_stays_held_names_its_holder(node: Node) -> None:
     node.configure(CPU._replace(dpkg_wait_s=0))
-    no_jq(node)
+    no_tar(node)
     lock = node.root / "var/lib/dpkg/lock"
     lock.parent.mkdir(parents=True)
     with subprocess.Popen(["flock", lock, "sleep", "60"], start_new_session=True) as holder:
@@ -81,18 +81,18 @@ def wait_for_lock(path: Path) -> None:
 
 
 def test_a_missing_package_is_installed_and_apt_waits_for_locks_itself(node: Node) -> None:
-    no_jq(node)
+    no_tar(node)
     node.stub("apt-get", 'echo "$*" >>"$YOYO_ROOT/apt.calls"')
-    assert node.step("packages") == "done 100 installed jq"
+    assert node.step("packages") == "done 100 installed tar"
     calls = (node.root / "apt.calls").read_text()
-    assert "install --no-install-recommends jq" in calls
+    assert "install --no-install-recommends tar" in calls
     assert "DPkg::Lock::Timeout=300" in calls
 
 
 def test_apt_that_fails_says_what_to_do(node: Node) -> None:
-    no_jq(node)
+    no_tar(node)
     node.stub("apt-get", "echo 'E: Unable to fetch' >&2; exit 100")
-    assert node.step("packages").startswith("failed 0 apt could not install jq; why: ")
+    assert node.step("packages").startswith("failed 0 apt could not install tar; why: ")
     assert "E: Unable to fetch" in node.metadata.published["tail-packages"]
 
 
