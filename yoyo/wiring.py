@@ -121,8 +121,9 @@ def store_context_for(
 
     clock = SystemClock()
     workplace = settings.state_dir / "staging"
+    store, transfers = objects_for(settings.store), Aria2Transfers(workplace)
     return StoreContext(
-        store=objects_for(settings.store),
+        store=store,
         sources=WeightSources(
             hub=settings.hub,
             hub_mirrors=settings.hub_mirrors,
@@ -130,7 +131,7 @@ def store_context_for(
             storage_credentials=settings.store.credentials,
             env=env,
         ),
-        transfers=Aria2Transfers(workplace),
+        transfers=transfers,
         disk=LocalDisk(),
         ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
         clock=clock,

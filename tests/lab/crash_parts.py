@@ -37,6 +37,7 @@ nodes:
     moduleId: acme
     driver: gce
     engine: {{model: 'http://127.0.0.1:9/m.gguf', ctx: 4096, parallel: 2}}
+    build: {{on_node: yes}}
     weights: {{sha256: {digest}}}
     guards: {{stop_grace: 5s}}
     gce:

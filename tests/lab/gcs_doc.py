@@ -13,6 +13,8 @@ import discovery
 JSON = dict[str, Any]
 
 API, UPLOAD, DOWNLOAD = "/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/"
+# The document's own path for resumable uploads; gcloud takes it, Google's libraries do not.
+RESUMABLE = "/resumable"
 # Parameters that no method lists: the session's own, and the media form of `alt`.
 SESSION = "upload_id"
 MEDIA = ("alt", "media")
@@ -58,9 +60,10 @@ def route(verb: str, target: str, content_range: str = "") -> Route:
     """The call that a request line makes; `content_range` tells a chunk from a query."""
     url = urlsplit(target)
     query = parse_qsl(url.query, keep_blank_values=True)
+    at = url.path.removeprefix(RESUMABLE)
     for prefix in (API, DOWNLOAD, UPLOAD):
-        if url.path.startswith(prefix):
-            return _json(verb, prefix, url.path.removeprefix(prefix), query, content_range)
+        if at.startswith(prefix):
+            return _json(verb, prefix, at.removeprefix(prefix), query, content_range)
     bucket, _, name = url.path.removeprefix("/").partition("/")
     if verb in ("GET", "HEAD") and bucket and name:
         path = {"bucket": unquote(bucket), "object": unquote(name)}

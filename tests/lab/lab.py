@@ -36,6 +36,7 @@ nodes:
     moduleId: acme
     driver: gce
     engine: {{model: 'http://{controller}:{port}/{model}', ctx: 4096, parallel: 2{engine}}}
+    build: {{on_node: yes}}
     weights: {{sha256: {digest}}}
     guards: {{{guards}}}
     gce:

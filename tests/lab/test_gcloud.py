@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from cloud import LabCloud, light_cloud
+from fake_gcs import FakeGcs
 from sample_node import TOOLS
 
 from yoyo.drivers.gce.machines import GceMachines
@@ -37,8 +39,14 @@ def gcloud(cloud: LabCloud, place: Path, *arguments: str) -> Any:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{cloud.fake.url}/compute/v1/",
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token),
     }
+    return json.loads(run(environment, "compute", *arguments, "--format=json"))
+
+
+def run(environment: dict[str, str], *arguments: str) -> str:
+    """One command's output."""
+    assert GCLOUD is not None
     done = subprocess.run(
-        [GCLOUD, "compute", *arguments, "--format=json"],
+        [GCLOUD, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -48,7 +56,7 @@ def gcloud(cloud: LabCloud, place: Path, *arguments: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     assert "did not succeed" not in done.stderr, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 @pytest.mark.skipif(GCLOUD is None, reason="gcloud is not installed here")
@@ -68,3 +76,27 @@ def test_gcloud_lists_and_describes_what_yoyo_made(tmp_path: Path) -> None:
         assert all(rule["sourceRanges"] == ["203.0.113.7/32"] for rule in rules.values())
         assert [disk["name"] for disk in gcloud(cloud, tmp_path, "disks", "list")] == ["yoyo-l4"]
         assert not cloud.fake.violations
+
+
+@pytest.mark.skipif(GCLOUD is None, reason="gcloud is not installed here")
+def test_gcloud_copies_through_the_fake_store(tmp_path: Path) -> None:
+    """In parallel parts that are composed, which is how it sends large files."""
+    whole = tmp_path / "whole"
+    whole.write_bytes(os.urandom(1 << 20) * 160)
+    with FakeGcs(tmp_path / "gcs") as store:
+        store.add_bucket("acme")
+        environment = {
+            "HOME": str(tmp_path),
+            "PATH": os.environ["PATH"],
+            "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+            "CLOUDSDK_CORE_PROJECT": "acme",
+            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{store.url}/",
+            "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        }
+        run(environment, "storage", "cp", str(whole), "gs://acme/whole")
+        assert store.calls("storage.objects.compose")
+        run(environment, "storage", "cp", "gs://acme/whole", str(tmp_path / "back"))
+        assert filecmp.cmp(whole, tmp_path / "back", shallow=False)

@@ -125,7 +125,11 @@ class Session:
         from yoyo.wiring import store_context_for
 
         with TransferProgress(self.out) as display:
-            yield store_context_for(self.loaded.settings, self.loaded.node, os.environ, display)
+            ctx = store_context_for(self.loaded.settings, self.loaded.node, os.environ, display)
+            try:
+                yield ctx
+            finally:
+                ctx.transfers.close()
 
 
 @contextmanager

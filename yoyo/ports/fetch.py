@@ -62,3 +62,7 @@ class Transfers(Protocol):
             SourceFailed, DriverUnavailable: aria2c is not installed.
         """
         ...
+
+    def close(self) -> None:
+        """Stop every transfer and what carries them; what is there stays. Twice: silently."""
+        ...

@@ -1,0 +1,1 @@
+"""Where artefacts come from: the hub, web servers, object stores, this machine."""
