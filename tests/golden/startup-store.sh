@@ -2378,8 +2378,22 @@ engine_capabilities() {
   if ((PORT < 1024)); then printf 'CAP_NET_BIND_SERVICE'; fi
 }
 
+# A bundle loads its CUDA part when it runs: without it the server would start, and be slow.
+require_gpu_in_use() {
+  local devices
+  if [[ $GPU != yes || $ENGINE_ID != bundle-* ]]; then return; fi
+  devices=$(LD_LIBRARY_PATH="$ENGINES/current/lib:$ENGINES/current/bin" timeout 60 \
+    "$ENGINES/current/bin/llama-server" --list-devices 2>&1) || true
+  if ! grep -q 'CUDA[0-9]*:' <<<"$devices"; then
+    printf '%s\n' "$devices" | tail -n 5
+    fail 'the engine does not see the GPU' "its CUDA part does not load with this machine's driver" \
+      "use the image $IMAGE_HINT, or build the bundle for an older CUDA"
+  fi
+}
+
 step_unit() {
   local CHANGED=no state
+  require_gpu_in_use
   install_engine_unit
   if [[ $CHANGED == yes ]]; then
     systemctl --no-reload --quiet enable yoyo-engine.service

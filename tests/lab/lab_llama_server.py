@@ -26,6 +26,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     """The flags; what llama-server does not know ends it, and so it does here."""
     parser = argparse.ArgumentParser(prog="llama-server", allow_abbrev=False)
     parser.add_argument("--version", action="version", version="version: lab (xllamacpp)")
+    # As the real one prints it; the lab's GPU is a stub.
+    parser.add_argument(
+        "--list-devices",
+        action="version",
+        version="Available devices:\n  CUDA0: NVIDIA L4 (22477 MiB, 22000 MiB free)",
+    )
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)

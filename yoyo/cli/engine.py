@@ -42,12 +42,16 @@ def build(
         int, typer.Option("--jobs", "-j", min=0, help="Compilers at once; 0: as many as fit.")
     ] = 0,
     cuda: Annotated[
-        str, typer.Option("--cuda", metavar="DIRECTORY", help="The CUDA toolkit.")
+        str, typer.Option("--cuda-root", metavar="DIRECTORY", help="The CUDA toolkit.")
     ] = "",
     cublas: Annotated[
         str,
         typer.Option("--cublas", metavar="DIRECTORY", help="cuBLAS, where the toolkit has none."),
     ] = "",
+    work_in: Annotated[
+        Path | None,
+        typer.Option("--work", metavar="DIRECTORY", help="Source and objects; kept."),
+    ] = None,
     all_cpus: Annotated[
         bool, typer.Option("--all-cpus", help="A part for each kind of processor.")
     ] = False,
@@ -78,7 +82,7 @@ def build(
             else source_of(chosen.build.repository, revision=revision or chosen.build.commit)
         )
         request = BuildRequest(
-            where, output.absolute(), settings.state_dir / "build", bool(sm), tuple(sm or ()),
+            where, output.absolute(), (work_in or settings.state_dir / "build").absolute(), bool(sm), tuple(sm or ()),
             jobs, cuda, cublas, all_cpus,
         )  # fmt: skip
         builder, model = builder_for(settings)

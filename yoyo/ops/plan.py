@@ -8,10 +8,12 @@ from typing import NamedTuple
 from yoyo.core.fit import Fit
 from yoyo.core.roofline import Roofline, roofline
 from yoyo.core.state import node_state
+from yoyo.errors import YoyoError
 from yoyo.model.freeze import Freeze
 from yoyo.model.machine import MachinePlan, MachineState
 from yoyo.model.settings import Provided
 from yoyo.model.status import NodeState
+from yoyo.model.store import WEIGHTS
 from yoyo.ops.context import Context
 from yoyo.ops.provide import provided
 from yoyo.ops.settle import GONE, is_healthy
@@ -71,6 +73,8 @@ def plan(ctx: Context) -> PlanResult:
         actions = [f"refuse: frozen by {frozen.operator}: {frozen.reason}"]
     elif forecast.refusal is not None and life is None:
         actions = [f"refuse: {forecast.refusal}"]
+    if machine is not None and machine.model is None:
+        machine = _with_header(ctx, machine)
     facts = machine.model if machine is not None else None
     return PlanResult(
         node_id=ctx.node.name,
@@ -89,3 +93,21 @@ def plan(ctx: Context) -> PlanResult:
             each for each in (ctx.node.from_store, ctx.node.engine_from_store) if each is not None
         ),
     )
+
+
+def _with_header(ctx: Context, machine: MachinePlan) -> MachinePlan:
+    """The plan with what the model's header says, read by range from its address."""
+    from yoyo.ops.model_header import look_at
+
+    node = ctx.node
+    if "://" not in node.engine.model:
+        return machine
+    try:
+        sources = ctx.on_store().sources
+        found = sources.resolve(
+            node.engine.model, sha256=node.weights.sha256, mirrors=node.weights.mirrors
+        )
+        return machine._replace(model=look_at(sources, WEIGHTS, found.files).model)
+    except YoyoError as error:
+        note = f"the model's header could not be read: {error.what} {error.why}"
+        return machine._replace(notes=(*machine.notes, note))

@@ -68,14 +68,18 @@ def provided(ctx: Context, *, starting: bool) -> Context:
 def _weights(store: StoreContext, node: NodeSettings) -> shelf.Named:
     name = node.engine.model.removeprefix(FROM_STORE)
     require_ready(store, name)
-    named = shelf.need(store.store, WEIGHTS, name)
-    said = recorded(store.ledger.rows()).get((WEIGHTS, name))
+    return _agreed(store, shelf.need(store.store, WEIGHTS, name))
+
+
+def _agreed(store: StoreContext, named: shelf.Named) -> shelf.Named:
+    """The same, if the ledger does not say otherwise; what others staged is not in this one."""
+    said = recorded(store.ledger.rows()).get((named.kind, named.name))
     if said is not None and said != named.digest:
         raise ManifestInvalid(
-            f"{name} is not what the ledger says was staged.",
+            f"{named.name} is not what the ledger says was staged.",
             why=f"The ledger has manifest {said}, the store has {named.digest}.",
-            fix=f"Find out who changed it (`yoyo weights show {name}`). Stage it again with "
-            "--replace if the change was meant.",
+            fix=f"Find out who changed it (`yoyo ledger show --node store`). Stage {named.name} "
+            "again with --replace if the change was meant.",
         )
     return named
 
@@ -105,7 +109,7 @@ def _bundle(
         return None
     refuse_without_bundle(node, choice)
     assert choice.chosen is not None  # noqa: S101 - refused above
-    return shelf.need(store.store, choice.chosen.kind, choice.chosen.name)
+    return _agreed(store, shelf.need(store.store, choice.chosen.kind, choice.chosen.name))
 
 
 def _tell(store: StoreContext, node: NodeSettings) -> None:

@@ -1,0 +1,1 @@
+"""Builds engine bundles from llama.cpp's source."""
