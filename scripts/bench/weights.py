@@ -216,10 +216,10 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="yoyo-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp")))
     with ExitStack() as held:
         held.callback(shutil.rmtree, home, True)
-        nginx = held.enter_context(Nginx(home / "nginx", rate="30m"))
+        nginx = held.enter_context(Nginx(home / "nginx", rate="60m"))
         hub = held.enter_context(Hub(home / "hub"))
         fake = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/lab/fake_gcs.py"), str(home / "gcs")],
+            [sys.executable, str(ROOT / "tests/lab/fake_gcs.py"), str(home / "gcs"), "--no-md5"],
             stdout=subprocess.PIPE,
         )
         held.callback(fake.wait)
@@ -235,9 +235,9 @@ def main() -> None:
             "cores": os.cpu_count(),
             "load_before": os.getloadavg()[0],
             "stage_to_directory": staging(bench, directory, "/big.bin"),
-            "stage_to_directory_at_120_MB_s": staging(bench, directory, "/slow/big.bin"),
+            "stage_to_directory_at_250_MB_s": staging(bench, directory, "/slow/big.bin"),
             "stage_to_gcs": staging(bench, bucket, "/big.bin"),
-            "stage_to_gcs_at_120_MB_s": staging(bench, bucket, "/slow/big.bin"),
+            "stage_to_gcs_at_250_MB_s": staging(bench, bucket, "/slow/big.bin"),
             "verify_deep": checking(bench, directory),
         }
         if shutil.which("gcloud"):

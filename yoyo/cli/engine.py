@@ -82,8 +82,8 @@ def build(
             else source_of(chosen.build.repository, revision=revision or chosen.build.commit)
         )
         request = BuildRequest(
-            where, output.absolute(), (work_in or settings.state_dir / "build").absolute(), bool(sm), tuple(sm or ()),
-            jobs, cuda, cublas, all_cpus,
+            where, output.absolute(), (work_in or settings.state_dir / "build").absolute(),
+            bool(sm), tuple(sm or ()), jobs, cuda, cublas, all_cpus,
         )  # fmt: skip
         builder, model = builder_for(settings)
         with work.showing() as progress:

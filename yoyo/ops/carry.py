@@ -22,11 +22,17 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def carry(
-    ctx: StoreContext, file: RemoteFile, target: Path, session: str, media_type: str
+    ctx: StoreContext,
+    file: RemoteFile,
+    target: Path,
+    session: str,
+    media_type: str,
+    guess: str = "",
 ) -> StoredFile:
     """Bring the file into the store under its digest. A killed one goes on where it was.
 
-    Downloads go to `target`, which the caller removes when the whole set is named.
+    Downloads go to `target`, which the caller removes when the whole set is named. `guess` is the
+    sha256 that a file without one probably has: what the store has already is not sent.
 
     Raises:
         SourceFailed: not there, broken off, another size than promised, changed under our hands.
@@ -39,7 +45,7 @@ def carry(
         size = _size(ctx, file, incoming)
         upload = ctx.store.upload(session, size)
         before = ctx.disk.stamp(incoming.path)
-        hint = file.sha256 or ctx.disk.read_text(_note(target)).strip()
+        hint = file.sha256 or ctx.disk.read_text(_note(target)).strip() or guess
         there = _stored(ctx, hint, size)
         chunks, whole = _Pipeline(ctx, file.path, incoming, None if there else upload, size).run()
         if there and file.sha256 is None and whole != hint:  # the source is another one by now

@@ -10,6 +10,7 @@ from yoyo.core.idle import monitor_armed
 from yoyo.errors import YoyoError
 from yoyo.model.ledger import BadRow
 from yoyo.model.machine import MachineState
+from yoyo.model.settings import NodeSettings
 from yoyo.ops.context import Context
 from yoyo.ops.settle import is_healthy
 from yoyo.ops.up import outlook, refuse_frozen
@@ -32,9 +33,10 @@ def doctor(ctx: Context) -> list[Check]:
     """Examine one node's prerequisites. Changes nothing and never raises."""
     checks: list[Check] = []
     if isinstance(ctx.machines, HasPrerequisites):
-        for name, ok, finding, remedy in ctx.machines.prerequisites(ctx.node):
+        for name, ok, finding, remedy in ctx.machines.prerequisites(_looked_up(ctx)):
             checks.append(Check(name, "ok" if ok else "fail", finding, remedy))
     examined: tuple[tuple[str, Callable[[Context], Check]], ...] = (
+        ("store", _store),
         ("start", _start),
         ("kill switch", _kill_switch),
         ("ledger", _ledger),
@@ -59,9 +61,35 @@ def _start(ctx: Context) -> Check:
         if is_healthy(ctx, seen):
             return Check("start", "ok", "the node is up and its engine is healthy")
         return Check("start", "fail", "the node runs, its engine does not answer", "yoyo logs")
-    plan = ctx.machines.plan(ctx.node)
+    plan = ctx.machines.plan(_resolved(ctx).node)
     model = plan.model
     return Check("start", "ok", f"`up` can start {model.name if model else 'the engine'}")
+
+
+def _resolved(ctx: Context) -> Context:
+    if not ctx.node.takes_from_store:
+        return ctx
+    from yoyo.ops.provide import provided
+
+    return provided(ctx, starting=False)
+
+
+def _looked_up(ctx: Context) -> NodeSettings:
+    try:
+        return _resolved(ctx).node
+    except YoyoError:
+        return ctx.node  # the check `store` says why
+
+
+def _store(ctx: Context) -> Check:
+    if not ctx.node.takes_from_store:
+        return Check("store", "ok", "the node takes nothing from it")
+    node = _resolved(ctx).node
+    taken = [each.name for each in (node.from_store, node.engine_from_store) if each is not None]
+    if not taken:
+        return Check("store", "warn", "no engine bundle matches: the node would build its engine",
+                     "yoyo engine build, then yoyo engine publish")  # fmt: skip
+    return Check("store", "ok", f"it has {' and '.join(taken)}")
 
 
 def _kill_switch(ctx: Context) -> Check:

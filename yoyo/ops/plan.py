@@ -57,6 +57,7 @@ def plan(ctx: Context) -> PlanResult:
     frozen = ctx.killswitch.state()
     if machine is None and life is not None and life.teardown_at is None:
         actions = ["nothing: the node is up" if life.booted_at else "wait for the boot under way"]
+        actions += _swaps(ctx)
     elif seen.state is MachineState.UNKNOWN:
         actions = ["nothing: the machine's state is unknown"]
     else:
@@ -93,6 +94,23 @@ def plan(ctx: Context) -> PlanResult:
             each for each in (ctx.node.from_store, ctx.node.engine_from_store) if each is not None
         ),
     )
+
+
+def _swaps(ctx: Context) -> list[str]:
+    """What the configuration asks for and the node that is up was not started with."""
+    if not ctx.node.takes_from_store:
+        return []
+    from yoyo.ops.weights_verify import used
+
+    node = provided(ctx, starting=False).node
+    running = [use for use in used(ctx.on_store()) if use.node == node.name]
+    held = {digest for use in running for digest in use.artefacts}
+    return [
+        f"to swap to {each.name}: `yoyo down`, then `yoyo up`, which fetches "
+        f"{sum(size for _, size, digest in each.files if digest not in held) / 1e9:.1f} GB"
+        for each in (node.from_store, node.engine_from_store)
+        if each is not None and not any(each.manifest in use.manifests for use in running)
+    ]
 
 
 def _with_header(ctx: Context, machine: MachinePlan) -> MachinePlan:

@@ -137,8 +137,10 @@ def collect(ctx: StoreContext, *, apply: bool, grace: timedelta = ARTEFACT_GRACE
 def _remove(ctx: StoreContext, waste: list[Waste]) -> tuple[Waste, ...]:
     removed = []
     live = _live(ctx)  # again: a name may have come meanwhile
-    for number, each in enumerate(waste):
-        ctx.progress.bytes("removing", number, len(waste))
+    total, gone = sum(each.size for each in waste), 0
+    for each in waste:
+        ctx.progress.bytes("removing", gone, total)
+        gone += each.size
         is_artefact = each.key.startswith(store_keys.ARTEFACTS)
         if is_artefact and each.key.rpartition("/")[2] in live:
             continue

@@ -265,7 +265,7 @@ def _booked(
     with job(ctx, about, "STAGE_FAILED"):
         for digest in held.damaged:
             ctx.store.delete(store_keys.artefact(digest))
-        manifest = _transfer(ctx, request, resolved, looked)
+        manifest = _transfer(ctx, request, resolved, looked, held)
         named = _name(ctx, request, manifest, held)
         if held.generation and named.digest != was:
             book(ctx, EventType.CHECKPOINT, about, code=REPLACED, digest=was)
@@ -274,10 +274,11 @@ def _booked(
 
 
 def _transfer(
-    ctx: StoreContext, request: StageRequest, resolved: Resolved, looked: Looked
+    ctx: StoreContext, request: StageRequest, resolved: Resolved, looked: Looked, held: _Held
 ) -> Manifest:
     session = session_of(resolved)
     known = _known_files(ctx)
+    was = {file.path: file for file in held.named.manifest.files} if held.named else {}
     files = []
     for number, file in enumerate(resolved.files):
         ctx.progress.phase("staging", file.path)
@@ -287,7 +288,8 @@ def _transfer(
             files.append(old._replace(path=file.path, media_type=media_type))
             continue
         target = _part(ctx.workplace / session, number)
-        files.append(carry(ctx, file, target, f"{session}-{number}", media_type))
+        guess = was[file.path].sha256 if file.path in was else ""
+        files.append(carry(ctx, file, target, f"{session}-{number}", media_type, guess))
     return _manifest(ctx, request, resolved, looked, files)
 
 
