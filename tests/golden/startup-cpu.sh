@@ -1601,7 +1601,9 @@ install_engine() {
   local lost
   [[ -x $1/bin/llama-server ]] ||
     fail 'the engine has no bin/llama-server' 'the bundle is laid out otherwise' 'make the bundle anew'
-  lost=$(LD_LIBRARY_PATH="$1/lib:$1/bin" ldd "$1/bin/llama-server" 2>/dev/null | awk '/not found/ { print $1 }' || true)
+  # Of a glibc that is too old, ldd says: version `GLIBC_2.38' not found.
+  lost=$(LD_LIBRARY_PATH="$1/lib:$1/bin" ldd "$1/bin/llama-server" 2>&1 |
+    awk '/version .* not found/ { print $4; next } /not found/ { print $1 }' | sort -u || true)
   # The GPU driver's own library is no business of the bundle: step gpu looks after the driver.
   lost=$(grep -v '^libcuda\.so' <<<"$lost" || true)
   if [[ -n $lost ]]; then

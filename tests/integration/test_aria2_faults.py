@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +16,10 @@ from pathlib import Path
 
 import pytest
 from aria2_parts import DEADLINE_S, ROOT, SIZE, children, command, finished, logged, remote, until
-from nginx_parts import Nginx
+from nginx_parts import Nginx, Served
 
 from yoyo.drivers.aria2.transfers import Aria2Transfers
+from yoyo.errors import SourceFailed
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +225,27 @@ def test_killed_at_random_moments_the_bytes_are_the_same(
 
 def test_aria2c_is_there() -> None:
     assert shutil.which("aria2c"), "aria2c is not installed: sudo apt-get install aria2"
+
+
+class _BreaksOff(http.server.BaseHTTPRequestHandler):
+    """Knows no ranges, promises everything, and hangs up half-way every time."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(SIZE))
+        self.end_headers()
+        self.wfile.write(bytes(SIZE // 2))
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(
+    transfers: Aria2Transfers, target: Path
+) -> None:
+    with Served(_BreaksOff) as server:
+        transfer = transfers.start(remote(f"{server.url}/m.gguf"), target)
+        with pytest.raises(SourceFailed):
+            until(transfer, lambda seen: seen.finished)

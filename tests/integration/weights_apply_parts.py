@@ -58,6 +58,9 @@ class NoTransfers:
     def start(self, file: RemoteFile, target: Path) -> Transfer:
         raise AssertionError(f"{file.path} was to be fetched")
 
+    def close(self) -> None:
+        """Nothing to stop."""
+
 
 class Silent:
     """No progress is shown."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.output import Output, clean
-from yoyo.model.ledger import BadRow, Row, VerifyReport
+from yoyo.model.ledger import STORE_NODE, BadRow, Row, VerifyReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,10 +194,11 @@ def row_text(row: Row | BadRow) -> str:
     if entry.cost_usd is not None:
         figures.append(f"{entry.cost_usd} USD")
     status = str(entry.completion_status) + (f" {entry.error_code}" if entry.error_code else "")
-    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart.
+    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
+    job = entry.job_id if entry.node_id == STORE_NODE else entry.job_id[-12:]
     return (
         f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
-        f"{entry.module_id:<10}  {entry.job_id[-12:]:<12}  {status:<9}  {entry.operator_id}"
+        f"{entry.module_id:<10}  {job:<12}  {status:<9}  {entry.operator_id}"
         + (f"  {', '.join(figures)}" if figures else "")
     )
 

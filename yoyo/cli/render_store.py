@@ -157,17 +157,28 @@ def verified_text(result: "Verified") -> str:
 def gc_document(result: "GcResult") -> dict[str, Any]:
     """What nothing refers to."""
     waste = [each._asdict() for each in result.waste]
-    return {"applied": result.applied, "kept": result.kept, "bytes": result.size, "waste": waste}
+    return {
+        "applied": result.applied,
+        "kept": result.kept,
+        "young": result.young,
+        "bytes": result.size,
+        "waste": waste,
+    }
 
 
 def gc_text(result: "GcResult") -> str:
     """What nothing refers to, for people."""
     lines = [f"{size(each.size):>9}  {each.key}  {each.why}" for each in result.waste]
+    young = f"; {result.young} left alone for their age (--older-than)" if result.young else ""
     if not result.waste:
-        return f"nothing to remove; {result.kept} artefact(s) in use"
+        return f"nothing to remove; {result.kept} artefact(s) in use{young}"
     verb = "removed" if result.applied else "would be removed by --apply"
     return "\n".join(
-        [*lines, f"{len(result.waste)} object(s), {size(result.size)}, {verb}; {result.kept} kept"]
+        [
+            *lines,
+            f"{len(result.waste)} object(s), {size(result.size)}, {verb}; "
+            f"{result.kept} kept{young}",
+        ]
     )
 
 

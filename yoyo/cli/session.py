@@ -122,10 +122,12 @@ class Session:
     def on_store(self) -> "Iterator[StoreContext]":
         """The store, with a progress display that ends with the block."""
         from yoyo.cli.transfer import TransferProgress
+        from yoyo.ops.store_rows import settle
         from yoyo.wiring import store_context_for
 
         with TransferProgress(self.out) as display:
             ctx = store_context_for(self.loaded.settings, self.loaded.node, os.environ, display)
+            settle(ctx)
             try:
                 yield ctx
             finally:

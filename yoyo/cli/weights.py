@@ -258,6 +258,33 @@ def rm(
 
 
 @app.command()
+def release(
+    name: Annotated[str, typer.Argument(metavar="NODE", help="A node that is gone for good.")],
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Keep nothing any more for what that node was started with. `down --delete` does the same.
+
+    \b
+      yoyo weights release old-node
+    """
+    with session(json=json, config=config, sets=sets) as work:
+        from yoyo.model.ids import NodeName
+        from yoyo.ops.weights_gc import release as release_op
+
+        try:
+            node = NodeName.parse(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="NODE") from None
+        with work.on_store() as ctx:
+            release_op(ctx, node)
+        shown = f"nothing is kept for {node} any more; `yoyo weights gc` says what that frees"
+        work.out.emit({"node_id": node, "released": True}, lambda: shown)
+
+
+@app.command()
 def gc(
     apply: Annotated[
         bool, typer.Option("--apply", help="Remove what is found; else it is only shown.")

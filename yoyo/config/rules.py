@@ -168,6 +168,12 @@ def _remote(find: Find) -> Iterator[Found]:
         )
     elif model is not None and find("weights.sha256") is None:
         yield "weights.sha256", "is missing: a model that is fetched is checked against its sha256"
+    engines = find("bundle.url"), find("bundle.name"), find("build.on_node")
+    if engines == (None, "none", "no"):
+        yield (
+            "bundle.name",
+            "none leaves the node without an engine. Give bundle.url, or set build.on_node to yes",
+        )
     if find("engine.server") not in (None, "embedded"):
         yield "engine.server", "a gce node brings its own: use bundle.url, or leave both out"
     port = find("engine.port")

@@ -90,8 +90,8 @@ NODE_KEYS: Final = (
     Key("driver", "word", "The machine driver, as `yoyo doctor` lists them.", required=True),
     Key(
         "engine.model", "path",
-        "`smoke` (random weights, for trials and tests), the path of a GGUF file, or, for a "
-        "remote node, its https:// or gs:// address.",
+        "`store:NAME` (staged by `yoyo weights`), `smoke` (random weights, for trials and "
+        "tests), the path of a GGUF file, or, for a remote node, its https:// or gs:// address.",
         "smoke", low=1, high=4096,
     ),
     Key(

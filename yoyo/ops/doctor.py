@@ -71,7 +71,7 @@ def _resolved(ctx: Context) -> Context:
         return ctx
     from yoyo.ops.provide import provided
 
-    return provided(ctx, starting=False)
+    return provided(ctx)
 
 
 def _looked_up(ctx: Context) -> NodeSettings:

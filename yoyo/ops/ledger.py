@@ -64,6 +64,7 @@ def verdict(report: VerifyReport, expect: LedgerHead | None, *, strict: bool) ->
         return LedgerOpenIntents(
             f"{len(report.open_intents)} intent(s) have no outcome.",
             why="A command is at work, or was killed.",
-            fix="Run `yoyo status`, which settles what was left behind, and verify again.",
+            fix="Run `yoyo status` (a node's) or `yoyo weights ls` (the store's), which settles "
+            "what was left behind, and verify again.",
         )
     return None

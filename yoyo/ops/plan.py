@@ -47,7 +47,7 @@ def plan(ctx: Context) -> PlanResult:
     """
     seen = ctx.machines.observe(ctx.node)
     if seen.state in GONE:
-        ctx = provided(ctx, starting=False)
+        ctx = provided(ctx)
     book = ctx.book()
     life = book.current(ctx.node.name)
     healthy = is_healthy(ctx, seen)
@@ -102,7 +102,7 @@ def _swaps(ctx: Context) -> list[str]:
         return []
     from yoyo.ops.weights_verify import used
 
-    node = provided(ctx, starting=False).node
+    node = provided(ctx).node
     running = [use for use in used(ctx.on_store()) if use.node == node.name]
     held = {digest for use in running for digest in use.artefacts}
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from yoyo.core import store_keys
 from yoyo.core.model_set import main_gguf
@@ -22,15 +23,14 @@ from yoyo.ops.weights_verify import fetcher
 from yoyo.ports.machines import RunsHere
 
 
-def provided(ctx: Context, *, starting: bool) -> Context:
+def provided(ctx: Context) -> Context:
     """The context with the node's references to the store resolved; the same where it has none.
 
-    When `starting`, a node that runs here gets its files, and the store is told what the node
-    is about to run from, so that `gc` leaves it.
+    Changes nothing. `take` is what a start does with it.
 
     Raises:
         CacheNotReady, ArtefactMissing, ManifestInvalid, ModelTooLarge, EngineTooOld,
-        EngineUnavailable, ConfigInvalid, StoreUnavailable, StoreDenied, and what `pull` raises.
+        EngineUnavailable, ConfigInvalid, StoreUnavailable, StoreDenied.
     """
     node = ctx.node
     if not node.takes_from_store:
@@ -58,11 +58,27 @@ def provided(ctx: Context, *, starting: bool) -> Context:
     bundle = _bundle(store, node, model) if node.takes_bundle else None
     if bundle is not None:
         node = node._replace(engine_from_store=_provided(bundle.manifest, bundle.digest))
-    if starting:
-        _tell(store, node)
     if named is not None and isinstance(ctx.machines, RunsHere):
-        node = _here(store, node, named, ctx.machines, starting=starting)
+        node = _here(store, node, named, ctx.machines)
     return ctx._replace(node=node)
+
+
+def take(ctx: Context) -> None:
+    """Before a node is made: the store is told what it will run from, so that `gc` leaves it, and
+    a node that runs here gets its files. `ctx` is what `provided` gave.
+
+    Raises:
+        What `pull` raises.
+    """
+    weights = ctx.node.from_store
+    store = ctx.on_store()
+    _tell(store, ctx.node)
+    if weights is None or not isinstance(ctx.machines, RunsHere):
+        return
+    manifest = shelf.document(store.store, weights.manifest)
+    if adopted_files(store, manifest) is None:
+        store.progress.phase("fetching", f"{weights.name} from the store")
+        pull(fetcher(store), manifest, _directory(ctx.machines, weights.manifest))
 
 
 def _weights(store: StoreContext, node: NodeSettings) -> shelf.Named:
@@ -134,20 +150,16 @@ def forget(ctx: Context) -> None:
         ctx.on_store().store.delete(store_keys.node(ctx.node.name))
 
 
+def _directory(machines: RunsHere, digest: str) -> Path:
+    return machines.models_directory() / digest[:16]
+
+
 def _here(
-    store: StoreContext,
-    node: NodeSettings,
-    named: shelf.Named,
-    machines: RunsHere,
-    *,
-    starting: bool,
+    store: StoreContext, node: NodeSettings, named: shelf.Named, machines: RunsHere
 ) -> NodeSettings:
     assert node.from_store is not None  # noqa: S101 - set by the caller
-    directory = machines.models_directory() / named.digest[:16]
+    directory = _directory(machines, named.digest)
     adopted = adopted_files(store, named.manifest)
-    if adopted is None and starting:
-        store.progress.phase("fetching", f"{named.name} from the store")
-        pull(fetcher(store), named.manifest, directory)
     places = adopted or tuple(directory / file.path for file in named.manifest.files)
     by_path = {file.path: place for file, place in zip(named.manifest.files, places, strict=True)}
     main = by_path[node.from_store.files[0][0]]

@@ -88,7 +88,7 @@ def bootstrap_script(ctx: Context) -> str:
     if ctx.node.takes_from_store:
         from yoyo.ops.provide import provided
 
-        ctx = provided(ctx, starting=False)
+        ctx = provided(ctx)
     return machines.bootstrap_script(ctx.node)
 
 

@@ -83,6 +83,25 @@ def find(store: Objects, kind: str, name: str) -> Named | None:
     return Named(manifest, sha256(data).hexdigest(), info.generation)
 
 
+def document(store: Objects, digest: str) -> Manifest:
+    """The manifest with that digest, whatever its name stands for by now.
+
+    Raises:
+        ArtefactMissing, ManifestInvalid, StoreUnavailable, StoreDenied.
+    """
+    data = b"".join(store.read(store_keys.document(digest)))
+    try:
+        if sha256(data).hexdigest() != digest:
+            raise ManifestError("its bytes have another digest than its name")
+        return decode(data)
+    except ManifestError as error:
+        raise ManifestInvalid(
+            f"The manifest {digest[:12]} cannot be used.",
+            why=f"{store.address(store_keys.document(digest))}: {error}",
+            fix="Somebody or something changed it: stage the name again with --replace.",
+        ) from error
+
+
 def need(store: Objects, kind: str, name: str) -> Named:
     """The manifest of that name.
 

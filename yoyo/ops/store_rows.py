@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from yoyo.core.lives import read_book
-from yoyo.errors import Interrupted, YoyoError
+from yoyo.core.staging import lock_of
+from yoyo.errors import Interrupted, NodeBusy, YoyoError
 from yoyo.model.ledger import STORE_NODE, CompletionStatus, Entry, EventType
 from yoyo.ops.store_context import StoreContext
 
@@ -45,6 +46,33 @@ def is_open(ctx: StoreContext, job_id: str) -> bool:
     """Whether the ledger has the intent of that job, and no outcome."""
     opened = read_book(ctx.ledger.rows()).jobs_of(STORE_NODE)
     return any(each.job_id == job_id for each in opened)
+
+
+def settle(ctx: StoreContext) -> None:
+    """Book the end of jobs whose command is gone: nobody holds their lock. Never raises.
+
+    What a killed staging left stays where it is; staging it again goes on with it.
+    """
+    try:
+        for each in read_book(ctx.ledger.rows()).jobs_of(STORE_NODE):
+            action, _, target = each.job_id.partition("/")
+            kind, _, name = target.partition("/")
+            lock = lock_of(kind, name) if action == "stage" else action
+            take = {"operator": ctx.operator, "command": "settle"}
+            try:
+                with ctx.locks.hold(lock, wait_s=0, **take):
+                    if is_open(ctx, each.job_id):
+                        book(
+                            ctx,
+                            EventType.JOB_COMPLETE,
+                            each.job_id,
+                            CompletionStatus.ERROR,
+                            INTERRUPTED,
+                        )
+            except NodeBusy:
+                continue  # somebody is at it
+    except YoyoError:
+        return  # a ledger or a lock that cannot be written stops no look at the store
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def refuse_without_bundle(node: NodeSettings, choice: Choice) -> None:
     if choice.chosen is not None:
         return
     reasons = tuple(f"{name}: {'; '.join(why)}" for name, why in choice.refused)
-    only_old = [name for name, why in choice.refused if len(why) == 1 and "architecture" in why[0]]
+    only_old = _too_old(choice)
     if only_old:
         raise EngineTooOld(
             f"No engine bundle for {node.name} knows the model's architecture.",
@@ -128,6 +128,13 @@ def refuse_without_bundle(node: NodeSettings, choice: Choice) -> None:
         "which takes half an hour: `yoyo up --build` (build.on_node: yes).",
         details=reasons,
     )
+
+
+def _too_old(choice: Choice) -> list[str]:
+    """Bundles that would serve the node, were it another model."""
+    if choice.chosen is not None:
+        return []
+    return [name for name, why in choice.refused if len(why) == 1 and "architecture" in why[0]]
 
 
 def suits(ctx: StoreContext, node: NodeSettings) -> Callable[[ModelFacts], tuple[str, ...]]:
@@ -147,10 +154,12 @@ def suits(ctx: StoreContext, node: NodeSettings) -> Callable[[ModelFacts], tuple
             remarks += [f"on {node.name}: {line}" for line in sums(found)]
         if node.takes_bundle:
             choice = choose_bundle(ctx, node, model.architecture)
-            if choice.chosen is None and choice.refused:
+            if _too_old(choice) and not node.build.on_node:
                 refuse_without_bundle(node, choice)
             if choice.chosen is None:
-                remarks.append("no engine bundle is published yet: `yoyo engine publish`")
+                remarks.append(
+                    f"no engine bundle for {node.name} is published yet: `yoyo engine publish`"
+                )
             else:
                 remarks.append(f"engine {choice.chosen.name} knows {model.architecture}")
         return tuple(remarks)

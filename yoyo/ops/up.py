@@ -122,7 +122,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         if ctx.node.takes_from_store:
             from yoyo.ops.provide import provided
 
-            ctx = provided(ctx, starting=True)
+            ctx = provided(ctx)
         expected_s = sum(seconds for _, seconds in ctx.machines.plan(ctx.node).phases)
         require_sound(ctx.ledger)
         refuse_stranger(ctx, book, seen)
@@ -133,6 +133,10 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
                 why=refusal,
                 fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
             )
+        if ctx.node.from_store is not None or ctx.node.engine_from_store is not None:
+            from yoyo.ops.provide import take
+
+            take(ctx)
         life = _intent(ctx)
         try:
             ctx.progress.phase("creating", f"machine on driver {ctx.node.driver}")

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from yoyo.core import store_keys
+from yoyo.core.lives import read_book
 from yoyo.core.staging import COLLECTED, REMOVED, job_id, recorded
 from yoyo.errors import ArtefactInUse, ArtefactMissing, ManifestInvalid
 from yoyo.model.ledger import EventType
@@ -37,6 +38,7 @@ class GcResult(NamedTuple):
     waste: tuple[Waste, ...]
     kept: int  # artefacts that something refers to
     applied: bool
+    young: int = 0  # that nothing refers to, left alone for their age
 
     @property
     def size(self) -> int:
@@ -95,10 +97,27 @@ def remove(ctx: StoreContext, kind: str, name: str) -> None:
         raise ArtefactInUse(
             f"{name} is in use by {', '.join(users)}.",
             why="A node of the configuration names it, or a node was started with it.",
-            fix="Give these nodes another model, or delete them: `yoyo down --delete`.",
+            fix="Give these nodes another one and delete them (`yoyo down --delete`); for a node "
+            "that is gone for good: `yoyo weights release NODE`.",
         )
     ctx.store.delete(store_keys.name(kind, name), generation=named.generation)
     book(ctx, EventType.CHECKPOINT, job_id(kind, name), code=REMOVED, digest=named.digest)
+
+
+def release(ctx: StoreContext, node: str) -> None:
+    """Keep nothing any more for what that node was started with. Nothing kept: changes nothing.
+
+    Raises:
+        ArtefactInUse: the ledger has the node up.
+        StoreUnavailable, StoreDenied.
+    """
+    if read_book(ctx.ledger.rows()).current(node) is not None:
+        raise ArtefactInUse(
+            f"{node} is up.",
+            why="It may start again from what the store keeps for it.",
+            fix=f"Run `yoyo down --node {node}` first.",
+        )
+    ctx.store.delete(store_keys.node(node))
 
 
 def collect(ctx: StoreContext, *, apply: bool, grace: timedelta = ARTEFACT_GRACE) -> GcResult:
@@ -113,12 +132,14 @@ def collect(ctx: StoreContext, *, apply: bool, grace: timedelta = ARTEFACT_GRACE
     """
     live = _live(ctx)
     now = ctx.clock.now()
-    waste, kept = [], 0
+    waste, kept, young = [], 0, 0
     for info in ctx.store.list(store_keys.ARTEFACTS):
         if info.key.rpartition("/")[2] in live:
             kept += 1
         elif now - info.updated > grace:
             waste.append(_waste(info, "no name and no node refers to it"))
+        else:
+            young += 1
     waste += [
         _waste(info, "of a staging that was given up")
         for info in ctx.store.list(store_keys.STAGING)
@@ -131,7 +152,7 @@ def collect(ctx: StoreContext, *, apply: bool, grace: timedelta = ARTEFACT_GRACE
         with hold, job(ctx, _JOB, "GC_FAILED"):
             removed = _remove(ctx, waste)
             book(ctx, EventType.JOB_COMPLETE, _JOB, code=COLLECTED)
-    return GcResult(removed, kept, apply)
+    return GcResult(removed, kept, apply, young)
 
 
 def _remove(ctx: StoreContext, waste: list[Waste]) -> tuple[Waste, ...]:

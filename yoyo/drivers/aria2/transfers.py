@@ -103,6 +103,7 @@ class Aria2Transfer:
         self._state = TransferState(0, file.size, 0, False, 0, b"")
         self._at = 0  # which address
         self._tries = 0
+        self._farthest = 0  # bytes that any try has brought
         self._reasons: list[str] = []
         self._gid: str | None = None
         self._not_before = 0.0
@@ -198,7 +199,11 @@ class Aria2Transfer:
         self._state = self._read(said)
         now = time.monotonic()
         if self._state.done > before.done:
-            self._moved, self._tries = now, 0
+            self._moved = now
+        # Past the farthest point, not past the last look: a server without ranges begins anew at
+        # each try, and would be tried for ever.
+        if self._state.done > self._farthest:
+            self._farthest, self._tries = self._state.done, 0
         status = said.get("status")
         host = host_of(self._file.addresses[self._at].url)
         if status == "complete":

@@ -94,7 +94,7 @@ def check_port(node: NodeSettings) -> None:
 
 
 def check_model(node: NodeSettings, state_dir: Path) -> ModelFacts:
-    """What the model's header says; for one of the store that is not here yet, its manifest.
+    """What the model's header says; for one of the store, its manifest.
 
     Raises:
         ModelInvalid: missing, not GGUF, or cut short.
@@ -105,8 +105,8 @@ def check_model(node: NodeSettings, state_dir: Path) -> ModelFacts:
 
         return smoke_facts(state_dir / "models" / NAME)
     path = Path(engine.model)
-    if stored is not None and stored.model is not None and not path.exists():
-        return stored.model
+    if stored is not None and stored.model is not None:
+        return stored.model  # its bytes are fetched, or mended, before the start
     try:
         # Without waiting: opening a pipe of that name would block until somebody writes.
         found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
