@@ -29,6 +29,7 @@ class YoyoError(Exception):
         self.why = why
         self.fix = fix
         self.details = details
+        self.documented = False  # whether stdout has it already, as a part of another document
 
     @property
     def code(self) -> str:

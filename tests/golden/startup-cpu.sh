@@ -1636,7 +1636,7 @@ fetch_bundle() {
   fi
   rm -rf "$unpacked"
   mkdir -p "$unpacked"
-  tar --extract --no-same-owner --file "$part" --directory "$unpacked" ||
+  tar --extract --no-same-owner --no-same-permissions --file "$part" --directory "$unpacked" ||
     fail 'the engine bundle cannot be unpacked' 'see the last lines of the log' 'make the bundle anew'
   install_engine "$unpacked"
   rm -f "$part"
@@ -1649,7 +1649,7 @@ bundle_from_store() {
   fetch_set
   rm -rf "$unpacked"
   mkdir -p "$unpacked"
-  tar --extract --zstd --no-same-owner --file "$SET_DIR/${SET_PATHS[0]}" --directory "$unpacked" ||
+  tar --extract --zstd --no-same-owner --no-same-permissions --file "$SET_DIR/${SET_PATHS[0]}" --directory "$unpacked" ||
     fail 'the engine bundle cannot be unpacked' 'see the last lines of the log' \
       'run yoyo engine verify, or publish the bundle anew'
   rm -f "$ENGINES/$ENGINE_ID.digests" "$ENGINES/$ENGINE_ID.stamp"
@@ -2072,6 +2072,14 @@ refuse() {
 }
 
 mkdir -p "$RUN"
+# Another script than the one that set this node up, so perhaps another model: what is on the disk
+# is not started, and nobody is told that it is ready. The script, at its step unit, ends this wait.
+script=$(metadata instance/attributes/startup-script | sha256sum | cut -d ' ' -f 1) || script=''
+if [[ -n $script && -f $STATE/script.sha256 && $(<"$STATE/script.sha256") != "$script" ]]; then
+  say 'the node was configured anew: the engine waits for the startup script'
+  : >"$RUN/engine-changed"
+  exec sleep infinity
+fi
 if [[ -n $WEIGHTS_MANIFEST ]]; then
   use_set weights
   lock_set
@@ -2381,8 +2389,9 @@ engine_capabilities() {
 require_gpu_in_use() {
   local devices
   if [[ $GPU != yes || $ENGINE_ID != bundle-* ]]; then return; fi
+  # As the engine runs: what came from a store is not run as root.
   devices=$(LD_LIBRARY_PATH="$ENGINES/current/lib:$ENGINES/current/bin" timeout 60 \
-    "$ENGINES/current/bin/llama-server" --list-devices 2>&1) || true
+    runuser -u yoyo-engine -- "$ENGINES/current/bin/llama-server" --list-devices 2>&1) || true
   if ! grep -q 'CUDA[0-9]*:' <<<"$devices"; then
     printf '%s\n' "$devices" | tail -n 5
     fail 'the engine does not see the GPU' "its CUDA part does not load with this machine's driver" \
@@ -2391,8 +2400,13 @@ require_gpu_in_use() {
 }
 
 step_unit() {
-  local CHANGED=no state
+  local CHANGED=no state script
   require_gpu_in_use
+  # What prepare-engine compares at the next boot.
+  if script=$(metadata instance/attributes/startup-script | sha256sum | cut -d ' ' -f 1); then
+    install_file "$STATE/script.sha256" 0644 <<<"$script"
+    CHANGED=no
+  fi
   install_engine_unit
   if [[ $CHANGED == yes ]]; then
     systemctl --no-reload --quiet enable yoyo-engine.service
@@ -2439,12 +2453,33 @@ explain_engine() {
     'see journalctl -u yoyo-engine on the node'
 }
 
+# What a node ran from before a swap would fill its disk, where nobody can remove it. Only once the
+# new one answers: until then the old one is the way back.
+remove_old_sets() {
+  local each
+  if [[ -z $WEIGHTS_MANIFEST ]]; then return; fi
+  for each in "$STATE"/models/* "$STATE"/bundles/*; do
+    if [[ ${each##*/} =~ ^[0-9a-f]{64}(\.state)?$ ]]; then
+      case ${each##*/} in
+        "$WEIGHTS_MANIFEST"* | "${BUNDLE_MANIFEST:-none}"*) ;;
+        *) rm -rf "$each" ;;
+      esac
+    fi
+  done
+  for each in "$ENGINES"/bundle-*; do
+    if [[ ${each##*/} != "$ENGINE_ID"* ]]; then rm -rf "$each"; fi
+  done
+}
+
 step_health() {
   local code deadline told=''
   deadline=$(($(uptime_s) + HEALTH_WAIT_S))
   while :; do
     code=$(engine_get /health --output /dev/null --write-out '%{http_code}' || true)
-    if [[ $code == 200 ]]; then return; fi
+    if [[ $code == 200 ]]; then
+      remove_old_sets
+      return
+    fi
     if systemctl --quiet is-failed yoyo-engine.service; then explain_engine; fi
     if (($(uptime_s) >= deadline)); then explain_engine; fi
     if [[ $code != "$told" ]]; then

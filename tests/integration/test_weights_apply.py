@@ -165,7 +165,7 @@ def test_a_killed_apply_is_finished_by_the_next(bench: Bench, moment: str) -> No
             bench.stage(request)
         raise Interrupted("killed")
 
-    documents = load_caches("-", io.BytesIO(hub_document("v2").encode()))
+    documents = load_caches("-", stdin=io.BytesIO(hub_document("v2").encode()))
     with pytest.raises(Interrupted):
         apply(documents, bench.ctx, killed)
     (left,) = status(bench.ctx)
@@ -191,7 +191,7 @@ def test_somebody_at_it_is_populating_and_left_alone(bench: Bench) -> None:
             seen.append((step.action.verb, found.phase))
         bench.stage(request)
 
-    documents = load_caches("-", io.BytesIO(INLINE.encode()))
+    documents = load_caches("-", stdin=io.BytesIO(INLINE.encode()))
     (applied,) = apply(documents, bench.ctx, meanwhile)
     assert seen == [(Verb.WAIT, Phase.POPULATING)]
     assert applied.status.phase is Phase.READY
@@ -203,7 +203,7 @@ def test_two_applies_of_one_document_do_not_overwrite_each_other(bench: Bench) -
     def overtaken(request: StageRequest) -> None:
         bench.one(hub_document("v1"))
 
-    documents = load_caches("-", io.BytesIO(hub_document("v2").encode()))
+    documents = load_caches("-", stdin=io.BytesIO(hub_document("v2").encode()))
     with pytest.raises(StoreConflict):
         apply(documents, bench.ctx, overtaken)
     assert content(bench, "bytes", "words") == b"one"

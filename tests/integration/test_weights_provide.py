@@ -13,6 +13,7 @@ from cloud import GCE
 from sample_node import NODE
 from store_parts import Place, context, put
 
+from yoyo.core import store_keys
 from yoyo.core.manifest import encode
 from yoyo.drivers.local.smoke_model import ensure
 from yoyo.errors import (
@@ -147,7 +148,9 @@ class Cloudy:
 
 
 REMOTE = NODE._replace(
-    driver="gce", gce=GCE, engine=NODE.engine._replace(model="store:tiny", ctx=2048)
+    driver="gce",
+    gce=GCE._replace(service_account="node@acme.iam.gserviceaccount.com"),
+    engine=NODE.engine._replace(model="store:tiny", ctx=2048),
 )
 BUILT = EngineBuild(
     commit="", source_sha256="0" * 64, flags=(), compiler="gcc 12.2.0", cuda="12.9", sm=("89",),
@@ -181,6 +184,7 @@ def publish(store: StoreContext, name: str, **changed: Any) -> None:
         datetime(2026, 11, 1, tzinfo=UTC), "tester", engine=BUILT._replace(**changed),
     )  # fmt: skip
     shelf.write(store.store, manifest, 0)
+    store.store.put(store_keys.artefact("1" * 64), b"12345")
 
 
 def architecture(store: StoreContext) -> str:
@@ -204,6 +208,20 @@ def test_a_remote_node_gets_digests(store: StoreContext) -> None:
     assert store.store.stat("nodes/local.json") is not None
     forget(of(store, REMOTE))
     assert store.store.stat("nodes/local.json") is None
+
+
+def test_no_machine_is_paid_for_whose_bytes_are_not_there(store: StoreContext) -> None:
+    publish(store, "bundle", architectures=(architecture(store),))
+    ctx = provided(of(store, REMOTE))
+    store.store.delete(store_keys.artefact("1" * 64))
+    with pytest.raises(ArtefactMissing, match="lacks bytes of bundle"):
+        take(ctx)
+
+
+def test_a_remote_node_without_an_identity_could_not_fetch(store: StoreContext) -> None:
+    publish(store, "bundle", architectures=(architecture(store),))
+    with pytest.raises(ConfigInvalid, match="no identity"):
+        provided(of(store, REMOTE._replace(gce=GCE._replace(service_account=None))))
 
 
 def test_a_plan_tells_the_store_nothing(store: StoreContext) -> None:
@@ -258,7 +276,7 @@ def test_a_node_that_takes_nothing_opens_no_store() -> None:
 def test_a_set_without_a_gguf(store: StoreContext) -> None:
     put(store, "text", "x", kind="weights")
     node = NODE._replace(engine=NODE.engine._replace(model="store:text"))
-    with pytest.raises(ModelInvalid, match="no GGUF"):
+    with pytest.raises(ModelInvalid, match="no one GGUF"):
         provided(of(store, node))
     assert store.store.stat("nodes/local.json") is None
 

@@ -88,14 +88,39 @@ def test_from_an_empty_store_to_a_first_token(
 
     # A second boot reads what is on its disk.
     place.run("down")
-    before = lab.storage.sent("*", "artefacts")
+    before = lab.storage.sent("xml.get", "artefacts")
     assert place.json("up")["state"] == "ready"
-    assert lab.storage.sent("*", "artefacts") == before
+    assert lab.storage.sent("xml.get", "artefacts") == before
     place.run("down", "--delete")
     place.run("ledger", "verify", "--strict")
     rows = place.run("ledger", "show", "--node", "store", "--json").stdout
     assert staged["manifest"]["digest"] in rows
     assert bundle["digest"] in rows
+
+
+def test_a_stopped_node_comes_back_with_the_other_model(
+    lab: StoreLab, place: LabPlace, tmp_path: Path
+) -> None:
+    """Not for a moment with the one before, which is still on its disk and intact."""
+    model = ensure(lab.directory / "models")
+    longer = tmp_path / "longer.gguf"
+    longer.write_bytes(model.read_bytes() + bytes(4096))
+    digests = [
+        place.json("weights", "stage", name, path.as_uri())["manifest"]["digest"]
+        for name, path in (("before", model), ("after", longer))
+    ]
+    place.json("engine", "publish", str(lab_bundle(tmp_path)), "--replace")
+    for name, digest in zip(("before", "after"), digests, strict=True):
+        lab.model = name
+        lab.configure()
+        assert place.json("up")["state"] == "ready"
+        running = place.run("exec", "--", "pgrep", "-af", "llama-server").stdout
+        assert f"/models/{digest}/" in running
+        if name == "before":
+            place.run("down")
+    kept = place.run("exec", "--", "ls", "/var/lib/yoyo/models").stdout.split()
+    assert sorted(kept) == [digests[1], f"{digests[1]}.state"]
+    place.run("ledger", "verify", "--strict")
 
 
 def test_a_manifest_that_was_changed_is_not_booted(lab: StoreLab, place: LabPlace) -> None:

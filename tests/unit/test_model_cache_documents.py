@@ -44,13 +44,13 @@ spec:
 
 
 def read(text: str) -> tuple[ModelCache, ...]:
-    return load_caches("-", io.BytesIO(text.encode()))
+    return load_caches("-", stdin=io.BytesIO(text.encode()))
 
 
 def mistakes_of(text: str | bytes) -> list[str]:
     data = text.encode() if isinstance(text, str) else text
     with pytest.raises(ManifestInvalid) as caught:
-        load_caches("-", io.BytesIO(data))
+        load_caches("-", stdin=io.BytesIO(data))
     assert caught.value.details
     return list(caught.value.details)
 

@@ -180,13 +180,13 @@ def verify(
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_store import verified_document, verified_text
         from yoyo.model.store import ENGINE
-        from yoyo.ops.weights_verify import verified_or_raise
+        from yoyo.ops.weights_verify import corruption
         from yoyo.ops.weights_verify import verify as verify_op
 
         with work.on_store() as ctx:
             result = verify_op(ctx, ENGINE, name, deep=deep)
-        verified_or_raise(result)
-        work.out.emit(verified_document(result), lambda: verified_text(result))
+        trouble = corruption(result)
+        work.out.emit(verified_document(result), lambda: verified_text(result), trouble)
 
 
 @app.command()

@@ -102,7 +102,5 @@ def verify(
         path = _path(work, file)
         with Share(work.out, "verifying") as share:
             report = ledger_for(path).verify(head, share)
-        work.out.emit(verify_document(path, report), lambda: verify_text(path, report))
         trouble = verdict(report, head, strict=strict)
-        if trouble is not None:
-            raise trouble
+        work.out.emit(verify_document(path, report), lambda: verify_text(path, report), trouble)

@@ -33,6 +33,11 @@ def main() -> None:
     except Exception as error:
         if debug:
             _traceback()
+        if "--json" in sys.argv:
+            sys.stdout.write(
+                '{"error": {"code": "InternalError", "exit_code": 70, '
+                f'"what": "{type(error).__name__}"}}}}\n'
+            )
         sys.stderr.write(
             f"error: yoyo failed in a way it should not: {type(error).__name__}\n"
             "  fix: run the command again with --debug and report what it prints\n"

@@ -49,6 +49,17 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
             return value
 
 
+def _error_document(error: YoyoError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "exit_code": error.exit_code,
+        "what": error.what,
+        "why": error.why,
+        "fix": error.fix,
+        "details": error.details,
+    }
+
+
 class Output:
     """Where a command puts what it has to say."""
 
@@ -69,12 +80,21 @@ class Output:
         """Whether stderr can show progress that rewrites itself."""
         return self.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
-    def emit(self, data: Any, people: Callable[[], str]) -> None:
-        """Print the result: `data` as JSON, or the text that `people` makes."""
-        if self.json:
+    def emit(self, data: Any, people: Callable[[], str], trouble: YoyoError | None = None) -> None:
+        """Print the result: `data` as JSON, or the text that `people` makes.
+
+        `trouble` is what the command ends with all the same: raised here, and part of the one
+        document that there is.
+        """
+        if not self.json:
+            self.print(people())
+        elif trouble is None:
             self.document(data)
         else:
-            self.print(people())
+            self.document({**to_plain(data), "error": _error_document(trouble)})
+            trouble.documented = True
+        if trouble is not None:
+            raise trouble
 
     def document(self, data: Any) -> None:
         """One JSON document on one line of stdout."""
@@ -101,19 +121,8 @@ class Output:
 
     def error(self, error: YoyoError) -> None:
         """What happened, why, what to do; with --json also as a document on stdout."""
-        if self.json:
-            self.document(
-                {
-                    "error": {
-                        "code": error.code,
-                        "exit_code": error.exit_code,
-                        "what": error.what,
-                        "why": error.why,
-                        "fix": error.fix,
-                        "details": error.details,
-                    }
-                }
-            )
+        if self.json and not error.documented:
+            self.document({"error": _error_document(error)})
         for line in error.details:
             self.note(f"  {line}")
         self.note(f"error: {error.what}")

@@ -44,7 +44,7 @@ def staged_text(result: "Staged") -> str:
     lines += [f"  {file.sha256}  {file.path}" for file in manifest.files]
     lines.append(f"  manifest  {result.digest}")
     lines += [f"note: {note}" for note in result.notes]
-    if manifest.kind == "weights":
+    if manifest.model is not None:
         lines.append(f"next: engine.model: store:{manifest.name} in yoyo.yaml, then `yoyo plan`")
     return "\n".join(lines)
 

@@ -152,20 +152,21 @@ def verify(
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_store import verified_document, verified_text
-        from yoyo.ops.weights_verify import verified_or_raise
+        from yoyo.ops.weights_verify import corruption
         from yoyo.ops.weights_verify import verify as verify_op
 
         with work.on_store() as ctx:
             result = verify_op(ctx, _kind(kind), name, deep=deep)
-        verified_or_raise(result)
-        work.out.emit(verified_document(result), lambda: verified_text(result))
+        trouble = corruption(result)
+        work.out.emit(verified_document(result), lambda: verified_text(result), trouble)
 
 
 @app.command()
 def pull(
     name: NameArgument,
     to: Annotated[
-        Path, typer.Option("--to", metavar="DIRECTORY", help="Where the files go.")
+        Path,
+        typer.Option("--to", metavar="DIRECTORY", file_okay=False, help="Where the files go."),
     ] = Path(),
     kind: KindOption = "weights",
     config: ConfigOption = None,
@@ -179,13 +180,14 @@ def pull(
       yoyo weights pull qwen3-32b --to models
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.ops.shelf import need, refuse_adopted
+        from yoyo.ops.shelf import need, refuse_adopted, require_bytes
         from yoyo.ops.weights_fetch import pull as pull_op
         from yoyo.ops.weights_verify import fetcher
 
         with work.on_store() as ctx:
             named = need(ctx.store, _kind(kind), name)
             refuse_adopted(named.manifest, "Use the files there.")
+            require_bytes(ctx.store, named.manifest)
             paths = pull_op(fetcher(ctx), named.manifest, to.absolute())
         shown = [str(path) for path in paths]
         work.out.emit({"name": name, "files": shown}, lambda: "\n".join(shown))
@@ -280,8 +282,8 @@ def release(
             raise typer.BadParameter(str(error), param_hint="NODE") from None
         with work.on_store() as ctx:
             release_op(ctx, node)
-        shown = f"nothing is kept for {node} any more; `yoyo weights gc` says what that frees"
-        work.out.emit({"node_id": node, "released": True}, lambda: shown)
+        shown = {"node_id": node, "released": True}
+        work.out.emit(shown, lambda: f"nothing is kept for {node}; see `yoyo weights gc`")
 
 
 @app.command()
@@ -292,7 +294,11 @@ def gc(
     older_than: Annotated[
         int,
         typer.Option(
-            "--older-than", metavar="HOURS", min=0, help="Leave alone what is younger than this."
+            "--older-than",
+            metavar="HOURS",
+            min=0,
+            max=1_000_000,
+            help="Leave alone what is younger than this.",
         ),
     ] = 24,
     config: ConfigOption = None,
@@ -320,7 +326,13 @@ def gc(
 @app.command("apply")
 def apply_documents(
     file: Annotated[
-        str, typer.Option("--file", "-f", metavar="FILE", help="ModelCache documents; `-`: stdin.")
+        list[str],
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="ModelCache documents; `-`: stdin. May be repeated.",
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do.")] = False,
     node: NodeOption = None,
@@ -338,19 +350,18 @@ def apply_documents(
         from yoyo.cli.render_store import applied_document, applied_text
         from yoyo.config.model_cache import load_caches
         from yoyo.ops.suits import suits
-        from yoyo.ops.weights_apply import apply, require_all
+        from yoyo.ops.weights_apply import apply, unready
         from yoyo.ops.weights_stage import stage as stage_op
 
-        documents = load_caches(file)
+        documents = load_caches(*file)
         with work.on_store() as ctx:
             chosen = work.loaded.node
             look = suits(ctx, chosen) if chosen is not None else None
             result = apply(
                 documents, ctx, lambda request: stage_op(ctx, request, look), dry_run=dry_run
             )
-        work.out.emit(applied_document(result), lambda: applied_text(result))
-        if not dry_run:
-            require_all(each.status for each in result)
+        trouble = None if dry_run else unready(each.status for each in result)
+        work.out.emit(applied_document(result), lambda: applied_text(result), trouble)
 
 
 @app.command("status")
@@ -366,11 +377,7 @@ def status_of_caches(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show every applied ModelCache: phase, digest, drift, who uses it.
-
-    \b
-      yoyo weights status --no-ask
-    """
+    """Show every applied ModelCache: phase, digest, drift, who uses it."""
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_store import caches_document, caches_text
         from yoyo.ops.weights_apply import status
@@ -381,12 +388,8 @@ def status_of_caches(
 
 
 @app.command()
-def schema(debug: DebugOption = False) -> None:
-    """Print the JSON Schema of ModelCache documents.
-
-    \b
-      yoyo weights schema > model-cache.schema.json
-    """
+def schema(json: JsonOption = True, debug: DebugOption = False) -> None:
+    """Print the JSON Schema of ModelCache documents: `yoyo weights schema > schema.json`."""
     with session(json=True) as work:
         from yoyo.core.model_cache_form import json_schema
 

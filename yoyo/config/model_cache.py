@@ -38,12 +38,25 @@ _NUMBER: Final = re.compile(
 _Positions: TypeAlias = dict[KeyPath, Origin]
 
 
-def load_caches(file: str, stdin: BinaryIO | None = None) -> tuple[ModelCache, ...]:
-    """The documents of a file, or of stdin for `-`, in their order.
+def load_caches(*files: str, stdin: BinaryIO | None = None) -> tuple[ModelCache, ...]:
+    """The documents of these files, of stdin for `-`, in their order.
 
     Raises:
         ManifestInvalid: with every mistake as a line of `details`.
     """
+    caches = [cache for file in files for cache in _load(file, stdin)]
+    names = [cache.name for cache in caches]
+    for name in names:
+        if names.count(name) > 1:
+            raise ManifestInvalid(
+                f"Two documents are called {name}.",
+                why="Nothing was applied.",
+                fix="Give one of them another name.",
+            )
+    return tuple(caches)
+
+
+def _load(file: str, stdin: BinaryIO | None) -> tuple[ModelCache, ...]:
     label = "stdin" if file == STDIN else printable(file)
     report = Report()
     caches: tuple[ModelCache, ...] = ()

@@ -28,11 +28,13 @@ def carry(
     session: str,
     media_type: str,
     guess: str = "",
+    damaged: tuple[str, ...] = (),
 ) -> StoredFile:
     """Bring the file into the store under its digest. A killed one goes on where it was.
 
     Downloads go to `target`, which the caller removes when the whole set is named. `guess` is the
     sha256 that a file without one probably has: what the store has already is not sent.
+    Artefacts that are `damaged` are sent all the same, and give way to what was sent.
 
     Raises:
         SourceFailed: not there, broken off, another size than promised, changed under our hands.
@@ -46,7 +48,7 @@ def carry(
         upload = ctx.store.upload(session, size)
         before = ctx.disk.stamp(incoming.path)
         hint = file.sha256 or ctx.disk.read_text(_note(target)).strip() or guess
-        there = _stored(ctx, hint, size)
+        there = hint not in damaged and _stored(ctx, hint, size)
         chunks, whole = _Pipeline(ctx, file.path, incoming, None if there else upload, size).run()
         if there and file.sha256 is None and whole != hint:  # the source is another one by now
             chunks, whole = _Pipeline(ctx, file.path, incoming, upload, size).run()
@@ -75,21 +77,27 @@ def carry(
                 fix="Check the digest. If it is right, the source was changed or damaged: try a "
                 "mirror, or stage again.",
             )
-        _settle(ctx, upload, target, size, chunks, whole)
+        _settle(ctx, upload, target, size, chunks, whole, whole in damaged)
     finally:
         incoming.close()
     return StoredFile(file.path, size, whole, chunks, media_type)
 
 
 def _settle(
-    ctx: StoreContext, upload: Upload, target: Path, size: int, chunks: tuple[str, ...], whole: str
+    ctx: StoreContext,
+    upload: Upload,
+    target: Path,
+    size: int,
+    chunks: tuple[str, ...],
+    whole: str,
+    damaged: bool,
 ) -> None:
     key = store_keys.artefact(whole)
     there = ctx.store.stat(key)
-    if there is not None and there.size == size:
+    if there is not None and there.size == size and not damaged:
         upload.abandon()
         return
-    if there is not None:  # cut short by something: an upload leaves what is there alone
+    if there is not None:  # cut short or damaged: an upload leaves what is there alone
         ctx.store.delete(key, generation=there.generation)
     # Killed from here to the name, the next staging need not send it all again.
     ctx.disk.write_text(_note(target), whole + "\n")

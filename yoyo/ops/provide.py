@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from yoyo.core import store_keys
-from yoyo.core.model_set import main_gguf
+from yoyo.core.model_set import ModelSetError, main_gguf
 from yoyo.core.staging import recorded
-from yoyo.errors import ConfigInvalid, ManifestInvalid, ModelInvalid
+from yoyo.errors import CacheNotReady, ConfigInvalid, ManifestInvalid, ModelInvalid
 from yoyo.model.machine import ModelFacts
 from yoyo.model.settings import FROM_STORE, NodeSettings, Provided
 from yoyo.model.store import WEIGHTS, Manifest
@@ -17,7 +17,7 @@ from yoyo.ops.context import Context
 from yoyo.ops.store_context import StoreContext
 from yoyo.ops.suits import choose_bundle, refuse_without_bundle, require_fit
 from yoyo.ops.weights_adopt import adopted_files
-from yoyo.ops.weights_apply import require_ready
+from yoyo.ops.weights_apply import has_record, require_ready
 from yoyo.ops.weights_fetch import pull
 from yoyo.ops.weights_verify import fetcher
 from yoyo.ports.machines import RunsHere
@@ -58,6 +58,14 @@ def provided(ctx: Context) -> Context:
     bundle = _bundle(store, node, model) if node.takes_bundle else None
     if bundle is not None:
         node = node._replace(engine_from_store=_provided(bundle.manifest, bundle.digest))
+    taken = node.from_store is not None or node.engine_from_store is not None
+    if taken and node.gce is not None and node.gce.service_account is None:
+        raise ConfigInvalid(
+            f"{node.name} has no identity to read the store with.",
+            why="Without a service account the machine gets no token.",
+            fix="Set gce.service_account to one that may read the bucket "
+            "(roles/storage.objectViewer).",
+        )
     if named is not None and isinstance(ctx.machines, RunsHere):
         node = _here(store, node, named, ctx.machines)
     return ctx._replace(node=node)
@@ -73,6 +81,9 @@ def take(ctx: Context) -> None:
     weights = ctx.node.from_store
     store = ctx.on_store()
     _tell(store, ctx.node)
+    for each in (weights, ctx.node.engine_from_store):
+        if each is not None:
+            _require_bytes(store, each)
     if weights is None or not isinstance(ctx.machines, RunsHere):
         return
     manifest = shelf.document(store.store, weights.manifest)
@@ -101,10 +112,13 @@ def _agreed(store: StoreContext, named: shelf.Named) -> shelf.Named:
 
 
 def _provided(manifest: Manifest, digest: str) -> Provided:
-    main = main_gguf([file.path for file in manifest.files])
+    try:
+        main = main_gguf([file.path for file in manifest.files])
+    except ModelSetError:
+        main = None  # two models under one name
     if manifest.kind == WEIGHTS and main is None:
         raise ModelInvalid(
-            f"{manifest.name} has no GGUF file that the engine could load.",
+            f"{manifest.name} has no one GGUF model that the engine could load.",
             why="It has: " + ", ".join(file.path for file in manifest.files[:5]) + ".",
             fix="Stage a GGUF file, and name that one in engine.model.",
         )
@@ -140,6 +154,14 @@ def _tell(store: StoreContext, node: NodeSettings) -> None:
     store.store.put(store_keys.node(node.name), data)
 
 
+def _require_bytes(store: StoreContext, wanted: Provided) -> None:
+    """Raise ArtefactMissing before a machine is paid for that could not fetch what it needs."""
+    manifest = shelf.document(store.store, wanted.manifest)
+    if adopted_files(store, manifest) is not None:
+        return
+    shelf.require_bytes(store.store, manifest)
+
+
 def forget(ctx: Context) -> None:
     """The node is deleted: the store need not keep anything for it.
 
@@ -160,6 +182,12 @@ def _here(
     assert node.from_store is not None  # noqa: S101 - set by the caller
     directory = _directory(machines, named.digest)
     adopted = adopted_files(store, named.manifest)
+    if adopted is not None and not has_record(store, named.name):
+        raise CacheNotReady(
+            f"Nobody looks after the files of {named.name}, which were adopted where they lie.",
+            why="The document that adopted them is not in the store any more.",
+            fix="Apply it again: `yoyo weights apply -f FILE`.",
+        )
     places = adopted or tuple(directory / file.path for file in named.manifest.files)
     by_path = {file.path: place for file, place in zip(named.manifest.files, places, strict=True)}
     main = by_path[node.from_store.files[0][0]]

@@ -149,6 +149,19 @@ def _checked(data: bytes, key: str) -> Manifest:
     return manifest
 
 
+def require_bytes(store: Objects, manifest: Manifest) -> None:
+    """Raise ArtefactMissing for a set that the store does not hold whole, by sizes."""
+    for file in manifest.files:
+        info = store.stat(store_keys.artefact(file.sha256))
+        if info is None or info.size != file.size:
+            raise ArtefactMissing(
+                f"The store lacks bytes of {manifest.name}.",
+                why=f"{file.path}: {'missing' if info is None else f'{info.size} bytes'}, "
+                f"{file.size} are right.",
+                fix=f"Stage {manifest.name} again: what is missing is sent.",
+            )
+
+
 def refuse_adopted(manifest: Manifest, fix: str) -> None:
     """Raise ArtefactMissing for a set that was adopted where it lies: the store has no bytes."""
     if manifest.source.url.startswith(ADOPTED):

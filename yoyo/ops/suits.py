@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from yoyo.core.accelerators import of_machine_type
 from yoyo.core.bundle import Choice, newest
 from yoyo.core.fit import Fit, fit
-from yoyo.errors import EngineTooOld, EngineUnavailable, ModelTooLarge
+from yoyo.errors import ConfigInvalid, EngineTooOld, EngineUnavailable, ModelTooLarge
 from yoyo.model.machine import ModelFacts
 from yoyo.model.settings import NodeSettings
 from yoyo.model.store import ENGINE
@@ -17,7 +17,16 @@ from yoyo.ops import shelf
 from yoyo.ops.store_context import StoreContext
 
 AUTO = "auto"
-_MACHINE = "x86_64"  # every machine type that the table of accelerators knows
+_GPU_FAMILIES: Final = ("g2-", "g4-", "a2-", "a3-", "a4-", "a4x-")
+_ARM_FAMILIES: Final = ("t2a-", "c4a-", "n4a-", "a4x-")
+# The glibc of the distributions that images are named after (their release notes).
+_GLIBC: Final = (("2404", "2.39"), ("2204", "2.35"), ("debian-12", "2.36"), ("debian-13", "2.41"))
+
+
+def glibc_of(image: str) -> str:
+    """The image's glibc, from its name; "" unknown."""
+    name = image.rpartition("/")[2]
+    return next((version for mark, version in _GLIBC if mark in name), "")
 
 
 class Memory(NamedTuple):
@@ -88,9 +97,17 @@ def choose_bundle(ctx: StoreContext, node: NodeSettings, architecture: str) -> C
     """The newest bundle of the store for that node and model, or why each one is refused.
 
     Raises:
+        ConfigInvalid: nothing says which GPU the machine has.
         StoreUnavailable, StoreDenied.
     """
-    table = of_machine_type(node.gce.machine_type) if node.gce is not None else None
+    machine_type = node.gce.machine_type if node.gce is not None else ""
+    table = of_machine_type(machine_type)
+    if table is None and machine_type.startswith(_GPU_FAMILIES):
+        raise ConfigInvalid(
+            f"It is not known which GPU a {machine_type} has, and so which bundle runs there.",
+            why="yoyo's table of machine types does not have it.",
+            fix="Take another gce.machine_type, or give the bundle by bundle.url.",
+        )
     wanted = node.bundle.name
     manifests = [
         each.manifest
@@ -99,9 +116,9 @@ def choose_bundle(ctx: StoreContext, node: NodeSettings, architecture: str) -> C
     ]
     return newest(
         manifests,
-        machine=_MACHINE,
+        machine="aarch64" if machine_type.startswith(_ARM_FAMILIES) else "x86_64",
         sm=table.each.sm if table is not None else "",
-        glibc="",
+        glibc=glibc_of(node.gce.image) if node.gce is not None else "",
         architecture=architecture,
     )
 

@@ -101,7 +101,7 @@ def status(
         for info in ctx.store.list(store_keys.CACHES)
     )
     found = []
-    for name in sorted(set(chosen)):
+    for name in sorted({shelf.checked(each) for each in chosen}):
         record, generation = _read(ctx, name)
         if record is None:
             raise ArtefactMissing(
@@ -130,18 +130,34 @@ def require_ready(ctx: StoreContext, name: str, kind: str = WEIGHTS) -> None:
     require_all((status_of(record.cache, seen.observed, ctx.clock.now()),))
 
 
+def has_record(ctx: StoreContext, name: str) -> bool:
+    """Whether a document of that name was applied.
+
+    Raises:
+        ManifestInvalid, StoreUnavailable, StoreDenied.
+    """
+    return _read(ctx, name)[0] is not None
+
+
 def require_all(statuses: Iterable[CacheStatus]) -> None:
     """Raise for caches that are not Ready.
 
     Raises:
         CacheNotReady.
     """
+    trouble = unready(statuses)
+    if trouble is not None:
+        raise trouble
+
+
+def unready(statuses: Iterable[CacheStatus]) -> CacheNotReady | None:
+    """The error for caches that are not Ready; None: all are."""
     waiting = [each for each in statuses if each.phase is not Phase.READY]
     if not waiting:
-        return
+        return None
     first = waiting[0]
     others = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-    raise CacheNotReady(
+    return CacheNotReady(
         f"The cache {first.cache.name} is {first.phase}{others}.",
         why=first.why,
         fix="`yoyo weights apply -f FILE` brings it there; `yoyo weights status` shows how far "

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from yoyo.core import store_keys
 from yoyo.core.lives import read_book
 from yoyo.core.staging import COLLECTED, REMOVED, job_id, recorded
-from yoyo.errors import ArtefactInUse, ArtefactMissing, ManifestInvalid
+from yoyo.errors import ArtefactInUse, ArtefactMissing, ManifestInvalid, StoreConflict
 from yoyo.model.ledger import EventType
 from yoyo.model.store import ObjectInfo
 from yoyo.ops import shelf
@@ -30,6 +30,7 @@ class Waste(NamedTuple):
     size: int
     updated: datetime
     why: str
+    generation: int
 
 
 class GcResult(NamedTuple):
@@ -63,8 +64,10 @@ def unpin(ctx: StoreContext, kind: str, name: str) -> None:
     """Not pinned: changes nothing.
 
     Raises:
-        ManifestInvalid: it can be no name. StoreUnavailable, StoreDenied.
+        ArtefactMissing, ManifestInvalid: there is no such name. StoreUnavailable, StoreDenied.
     """
+    if (kind, shelf.checked(name)) not in pinned(ctx):
+        shelf.need(ctx.store, kind, name)  # misspelt, perhaps
     ctx.store.delete(store_keys.pin(kind, shelf.checked(name)))
 
 
@@ -165,13 +168,16 @@ def _remove(ctx: StoreContext, waste: list[Waste]) -> tuple[Waste, ...]:
         is_artefact = each.key.startswith(store_keys.ARTEFACTS)
         if is_artefact and each.key.rpartition("/")[2] in live:
             continue
-        ctx.store.delete(each.key)
+        try:
+            ctx.store.delete(each.key, generation=each.generation)
+        except StoreConflict:
+            continue  # somebody wrote it anew: it is not what was looked at
         removed.append(each)
     return tuple(removed)
 
 
 def _waste(info: ObjectInfo, why: str) -> Waste:
-    return Waste(info.key, info.size, info.updated, why)
+    return Waste(info.key, info.size, info.updated, why, info.generation)
 
 
 def _live(ctx: StoreContext) -> set[str]:

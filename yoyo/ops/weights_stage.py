@@ -12,12 +12,14 @@ from yoyo.core.manifest import ManifestError, check_path, encode, same_bytes
 from yoyo.core.staging import REPLACED, job_id, lock_of, recorded, session_of
 from yoyo.errors import (
     ArtefactExists,
+    ArtefactInUse,
     ManifestInvalid,
     NodeBusy,
     SourceFailed,
     StoreConflict,
     StoreFull,
 )
+from yoyo.model.cache import ADOPTED
 from yoyo.model.fetch import RemoteFile, Resolved
 from yoyo.model.ledger import EventType
 from yoyo.model.machine import ModelFacts
@@ -28,12 +30,11 @@ from yoyo.ops.model_header import Looked, look_at
 from yoyo.ops.store_context import StoreContext
 from yoyo.ops.store_rows import book, is_open, job
 from yoyo.ops.weights_fetch import deep_check
-from yoyo.ops.weights_verify import fetcher
+from yoyo.ops.weights_verify import fetcher, pinned
 
 # Another staging of the same bytes may take as long as it takes; after this it is stuck.
 _PATIENCE_S: Final = 86_400
-# For logs and the ledger beside what is fetched.
-_SPARE_BYTES: Final = 256 * 1024 * 1024
+_SPARE_BYTES: Final = 256 * 1024 * 1024  # for logs and the ledger beside what is fetched
 
 
 class StageRequest(NamedTuple):
@@ -88,7 +89,7 @@ def stage(
             _book_again(ctx, request, before)
             ctx.disk.remove(ctx.workplace / session_of(resolved))
             return Staged(before.manifest, before.digest, True, ctx.clock.monotonic() - begun)
-        _refuse_other(request, before, resolved)
+        _refuse_other(ctx, request, before, resolved)
         ctx.progress.phase("looking", "at headers, sizes and room")
         looked = look_at(ctx.sources, request.kind, resolved.files)
         _check_describable(ctx, request, resolved, looked)
@@ -96,7 +97,9 @@ def stage(
         _check_room(ctx, resolved, session_of(resolved))
         named = _booked(ctx, request, resolved, looked, held)
         ctx.disk.remove(ctx.workplace / session_of(resolved))
-        return Staged(named.manifest, named.digest, False, ctx.clock.monotonic() - begun, remarks)
+        already = before is not None and named.digest == before.digest
+        seconds = ctx.clock.monotonic() - begun
+        return Staged(named.manifest, named.digest, already, seconds, remarks)
 
 
 def _check_paths(resolved: Resolved) -> None:
@@ -208,16 +211,20 @@ def _all_there(ctx: StoreContext, named: shelf.Named) -> bool:
     return True
 
 
-def _refuse_other(request: StageRequest, before: shelf.Named | None, resolved: Resolved) -> None:
+def _refuse_other(
+    ctx: StoreContext, request: StageRequest, before: shelf.Named | None, resolved: Resolved
+) -> None:
     """Say before the long transfer what would be refused after it, where that is known."""
-    if before is None or request.replace:
+    if before is None:
         return
     held = {file.path: file for file in before.manifest.files}
     differs = set(held) != {file.path for file in resolved.files} or not all(
         _says_same(file, held[file.path]) for file in resolved.files
     )
-    if differs:
+    if differs and not request.replace:
         raise _exists(request, before.manifest)
+    if differs:
+        _refuse_pinned(ctx, request)
 
 
 def _exists(request: StageRequest, held: Manifest) -> ArtefactExists:
@@ -229,6 +236,17 @@ def _exists(request: StageRequest, held: Manifest) -> ArtefactExists:
         + ".",
         fix=f"Stage it under a new version ({base}@2), or say --replace, which the ledger records.",
     )
+
+
+def _refuse_pinned(ctx: StoreContext, request: StageRequest) -> None:
+    who = pinned(ctx).get((request.kind, request.name))
+    if who is not None:
+        raise ArtefactInUse(
+            f"{request.name} is pinned by {who}.",
+            why="A pinned name keeps its bytes.",
+            fix=f"Stage the new ones as {request.name.partition('@')[0]}@2, or run "
+            f"`yoyo weights unpin {request.name}` first.",
+        )
 
 
 def _check_room(ctx: StoreContext, resolved: Resolved, session: str) -> None:
@@ -263,8 +281,6 @@ def _booked(
     said = recorded(ctx.ledger.rows()).get((request.kind, request.name))
     was = held.named.digest if held.named is not None else said or ""
     with job(ctx, about, "STAGE_FAILED"):
-        for digest in held.damaged:
-            ctx.store.delete(store_keys.artefact(digest))
         manifest = _transfer(ctx, request, resolved, looked, held)
         named = _name(ctx, request, manifest, held)
         if held.generation and named.digest != was:
@@ -284,12 +300,19 @@ def _transfer(
         ctx.progress.phase("staging", file.path)
         old = known.get(file.sha256 or "")
         media_type = looked.media_types[file.path]
-        if old is not None and _same_is_there(ctx, old):
+        if old is not None and file.size not in (None, old.size):
+            raise SourceFailed(
+                f"{file.path} has {file.size} bytes; its sha256 belongs to {old.size} others.",
+                fix="Check the digest and the address.",
+            )
+        if old is not None and old.sha256 not in held.damaged and _same_is_there(ctx, old):
             files.append(old._replace(path=file.path, media_type=media_type))
             continue
         target = _part(ctx.workplace / session, number)
         guess = was[file.path].sha256 if file.path in was else ""
-        files.append(carry(ctx, file, target, f"{session}-{number}", media_type, guess))
+        files.append(
+            carry(ctx, file, target, f"{session}-{number}", media_type, guess, held.damaged)
+        )
     return _manifest(ctx, request, resolved, looked, files)
 
 
@@ -352,10 +375,13 @@ def _same_is_there(ctx: StoreContext, file: StoredFile) -> bool:
 
 def _name(ctx: StoreContext, request: StageRequest, manifest: Manifest, held: _Held) -> shelf.Named:
     before = held.named
-    if before is not None and same_bytes(before.manifest, manifest):
+    adopted = before is not None and before.manifest.source.url.startswith(ADOPTED)
+    if before is not None and same_bytes(before.manifest, manifest) and not adopted:
         return before  # the name stands for them already, and keeps saying since when
-    if before is not None and not request.replace:
-        raise _exists(request, before.manifest)
+    if before is not None and not same_bytes(before.manifest, manifest):
+        if not request.replace:
+            raise _exists(request, before.manifest)
+        _refuse_pinned(ctx, request)
     try:
         named = shelf.write(ctx.store, manifest, held.generation)
     except StoreConflict:

@@ -192,12 +192,13 @@ def _adopted(ctx: StoreContext, file: StoredFile, path: Path, *, deep: bool) -> 
     return []
 
 
-def verified_or_raise(result: Verified) -> None:
-    """Raise ArtefactCorrupt where something was wrong."""
-    if result.problems:
-        raise ArtefactCorrupt(
-            f"{result.name} is not what was staged.",
-            why=result.problems[0],
-            fix=f"Stage {result.name} again with --replace; nodes that verify will not load it.",
-            details=(*result.notes, *result.problems),
-        )
+def corruption(result: Verified) -> ArtefactCorrupt | None:
+    """The error to end with where something was wrong."""
+    if not result.problems:
+        return None
+    return ArtefactCorrupt(
+        f"{result.name} is not what was staged.",
+        why=result.problems[0],
+        fix=f"Stage {result.name} again with --replace; nodes that verify will not load it.",
+        details=(*result.notes, *result.problems),
+    )

@@ -23,7 +23,7 @@ from yoyo.drivers.files.objects_tree import (
     write_all,
 )
 from yoyo.drivers.files.objects_upload import FileUpload
-from yoyo.errors import ArtefactMissing, StoreConflict
+from yoyo.errors import ArtefactMissing, StoreConflict, StoreUnavailable
 from yoyo.model.store import CHUNK_BYTES, ObjectInfo
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -46,6 +46,12 @@ class FileObjects:
         path = unquote(url.removeprefix("file://"))
         if not url.startswith("file:///"):
             raise ValueError(f"no file:///DIR: {url!r}")
+        if Path(path).exists() and not Path(path).is_dir():
+            raise StoreUnavailable(
+                f"The store {self._url} is no directory.",
+                why="Something else has that name.",
+                fix="Correct `store` in yoyo.yaml.",
+            )
         self._tree = Tree(Path(path))
         self._chunk_bytes = chunk_bytes
 
