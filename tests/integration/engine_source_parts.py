@@ -70,6 +70,8 @@ int main(int count, char ** values) {
         std::string reply = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: "
             + std::to_string(body.size()) + "\r\n\r\n" + body;
         if (write(guest, reply.data(), reply.size()) < 0) return 5;
+        shutdown(guest, SHUT_WR);
+        while (read(guest, asked, sizeof asked) > 0) {}  // a body may still be on its way
         close(guest);
     }
 }

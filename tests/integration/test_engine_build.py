@@ -159,7 +159,9 @@ def test_a_tarball_of_another_digest_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed) as caught:
         make(tmp_path, source_of(str(packed), sha256="0" * 64))
     assert "instead of " + "0" * 64 in caught.value.why
-    assert not (tmp_path / "out").exists()
+    assert "--sha256" in caught.value.fix
+    assert "goes on" not in caught.value.fix
+    assert not list(tmp_path.glob("out/*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -285,7 +287,7 @@ def test_missing_tools_are_named_with_what_installs_them(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildFailed) as caught:
-        make(tmp_path, source_of(str(tmp_path)))
+        make(tmp_path, source_of(str(write_source(tmp_path / "source"))))
     assert "apt-get install" in caught.value.fix
     for package in ("cmake", "ninja-build", "g++", "zstd"):
         assert f" {package}" in caught.value.fix
@@ -320,7 +322,7 @@ def test_a_server_without_tls_is_refused_where_tls_is_asked_for(
         (EngineSource("git", "--upload-pack=x", revision="b1"), "no location"),
         (EngineSource("tarball", "x.tar.gz", sha256="short"), "not pinned"),
         (EngineSource("other", "x"), "no known kind"),
-        (EngineSource("directory", "/nonexistent"), "holds no llama.cpp"),
+        (EngineSource("directory", "/nonexistent"), "cannot be read"),
     ],
 )
 def test_a_source_that_cannot_be_meant_is_refused(
@@ -329,6 +331,7 @@ def test_a_source_that_cannot_be_meant_is_refused(
     with pytest.raises(BuildFailed, match=said) as caught:
         make(tmp_path, source)
     assert "secret" not in str(vars(caught.value))
+    assert caught.value.fix
 
 
 def test_words_of_an_operator_become_a_source() -> None:

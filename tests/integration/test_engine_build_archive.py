@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterable
@@ -153,6 +154,33 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         archive.read_document(tmp_path / "b")
     with pytest.raises(ArtefactMissing):
         archive.read_document(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "it is empty"), (b"PK\3\4 and more", "no zstd file: it begins with 50 4b 03 04"),
+     (b"\x28\xb5\x2f\xfd and no more", "zstd ended with status 1")],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_called_that(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "b").write_bytes(content)
+    for read in (archive.verify, archive.read_document):
+        with pytest.raises(ArtefactCorrupt) as caught:
+            read(tmp_path / "b")
+        assert said in caught.value.why
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "directory"), (Path("/dev/null"), "device"),
+                       (tmp_path / "pipe", "pipe")):  # fmt: skip
+        with pytest.raises(ArtefactCorrupt) as caught:
+            archive.verify(path)
+        assert kind in caught.value.why
+    for path in (tmp_path / "none", Path("/dev/null/none")):
+        with pytest.raises(ArtefactMissing) as missing:
+            archive.verify(path)
+        assert missing.value.why
+        assert missing.value.fix
 
 
 def test_an_existing_file_is_not_written_through(tmp_path: Path) -> None:

@@ -87,6 +87,62 @@ def test_links_out_of_a_folder_and_things_that_are_no_files_are_refused(tmp_path
     refused("file://relative")
 
 
+def test_what_cannot_be_read_is_said_as_such(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "loop.gguf").symlink_to("loop.gguf")
+    (tmp_path / "plain").write_bytes(b"x")
+    for inside in ("loop", "loop/a.gguf", "folder", "plain/a.gguf", "a" * 300):
+        assert "could not be read" in refused(f"file://{tmp_path}/{inside}").what
+    assert "symbolic links" in refused(f"file://{tmp_path}/loop").why
+
+
+def test_marks_of_an_address_are_no_part_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"another file")
+    for mark, code in (("?", "%3F"), ("#", "%23")):
+        named = tmp_path / f"a{mark}b%.gguf"
+        named.write_bytes(DATA)
+        error = refused(f"file://{named}")
+        assert str(named) in error.what
+        assert code in error.fix
+        assert "not understood" in refused(f"file://{tmp_path}/a{mark}").what
+        resolved = sources().resolve(f"file://{tmp_path}/a{code}b%.gguf")
+        assert resolved.files[0].local == named
+        assert sources().resolve(resolved.url) == resolved
+
+
+def test_a_folder_of_folders_holds_no_files(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "data.bin").write_bytes(b"x")
+    (tmp_path / ".hidden").write_bytes(b"x")
+    error = refused(f"file://{tmp_path}")
+    assert "GGUF" not in f"{error.what} {error.why} {error.fix}"
+    assert "No files lie directly in it; sub-folders and hidden files" in error.why
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/etc/passwd", "/etc/passwd"),
+        ("/data/Modèle?x", "/data/Modèle?x"),
+        ("relative", "relative"),
+        ("./a.gguf", "./a.gguf"),
+        ("file:/etc/passwd", "file:/etc/passwd"),
+        ("acme/tiny/a.gguf@main", "acme/tiny/a.gguf@main"),
+        ("me:secret@host/a?sig=secret", "host/a"),
+        ("/a\nb", "/a\\nb"),
+        ("hf://a\nb", "hf://a\\nb"),
+        ("ftp://me:secret@host/a?secret", "ftp://host/a"),
+    ],
+)
+def test_a_source_is_told_as_it_was_typed(typed: str, told: str) -> None:
+    error = refused(typed)
+    assert error.what == f"The source {told} is not understood."
+    if ":" not in typed and typed.isprintable():
+        assert "file:///ABSOLUTE/PATH" in error.fix
+        assert "http://" in error.why
+
+
 def test_a_local_file_that_was_exchanged_is_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(DATA)

@@ -15,7 +15,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from nginx_parts import Served
-from sources_parts import DATA, DIGEST, sources
+from sources_parts import DATA, DIGEST, refused, sources
 
 from yoyo.drivers.sources.resolve import WeightSources
 from yoyo.errors import SourceFailed
@@ -74,6 +74,27 @@ def test_an_s3_version_is_pinned(s3: tuple[WeightSources, Any]) -> None:
     client.put_object(Bucket="models", Key="a.gguf", Body=b"other")
     assert ours.read(resolved.files[0], 0, 300) == DATA[:300]
     assert ours.resolve("s3://models/a.gguf").revision != version
+
+
+def test_an_s3_object_without_versions_is_pinned_to_its_etag(s3: tuple[WeightSources, Any]) -> None:
+    ours, client = s3
+    client.put_object(Bucket="models", Key="a.gguf", Body=DATA)
+    (file,) = ours.resolve("s3://models/a.gguf").files
+    etag = hashlib.md5(DATA).hexdigest()
+    assert file.addresses[0].headers == (("If-Match", f'"{etag}"'),)
+    assert "if-match" in parse_qs(urlsplit(file.addresses[0].url).query)["X-Amz-SignedHeaders"][0]
+    assert ours.read(file, 5, 300) == DATA[5:305]
+    client.put_object(Bucket="models", Key="a.gguf", Body=DATA[::-1])
+    with pytest.raises(SourceFailed, match="was changed since") as caught:
+        ours.read(file, 5, 300)
+    assert "412" in caught.value.why
+
+
+@pytest.mark.parametrize("source", ["gs://b/o", "s3://b/o"])
+def test_a_buckets_name_that_is_too_short_is_named(source: str) -> None:
+    error = refused(source)
+    assert source in error.what
+    assert "'b' is too short" in error.why
 
 
 def test_s3_sets_and_refusals(s3: tuple[WeightSources, Any]) -> None:

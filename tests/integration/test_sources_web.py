@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from nginx_parts import Nginx, Served
 from sources_parts import DATA, DIGEST, refused, sources
+from tls_parts import make_certificate, server_context, serving
 
 from yoyo.drivers.sources.resolve import MAX_READ
 from yoyo.errors import SourceFailed
@@ -142,6 +147,88 @@ def test_a_server_that_lies_is_found_out(lie: str, monkeypatch: pytest.MonkeyPat
         file = RemoteFile("a", None, None, (Address(f"{server.url}/{lie}"),))
         with pytest.raises(SourceFailed, match="could not be read"):
             sources().read(file, 0, 200 if lie == "short" else 50)
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Sends nothing at all, or one byte now and then."""
+
+    over: threading.Event
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        if self.path == "/mute":
+            self.over.wait(60)
+            return
+        self.send_response(206)
+        self.send_header("Content-Range", "bytes 0-199/200")
+        self.send_header("Content-Length", "200")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(199):
+                self.wfile.write(b"x")
+                if self.over.wait(0.05):
+                    return
+            self.seen.append("waited for to its end")
+            self.wfile.write(b"x")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("path", "words"), [("drip", "sends too slowly"), ("mute", "no answer")])
+def test_a_server_that_keeps_one_waiting_is_given_up(
+    path: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No further try fits in: the shortest pause before one is 0.25 s.
+    monkeypatch.setattr("yoyo.drivers.sources.web._PATIENCE_S", 0.4)
+    monkeypatch.setattr("yoyo.drivers.sources.web.TIMEOUT_S", 0.3)
+    Slow.over, Slow.seen = threading.Event(), []
+    with Served(Slow) as server:
+        file = RemoteFile("a", None, None, (Address(f"{server.url}/{path}"),))
+        try:
+            with pytest.raises(SourceFailed, match="could not be read") as caught:
+                sources().read(file, 0, 200)
+        finally:
+            Slow.over.set()
+    assert words in caught.value.why
+    assert Slow.seen == [f"/{path}"]
+
+
+class Plain(BaseHTTPRequestHandler):
+    """Speaks no TLS, and counts who came."""
+
+    seen: list[object]
+
+    def setup(self) -> None:
+        super().setup()
+        self.seen.append(self.client_address)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_server_without_tls_is_named_as_such_at_once() -> None:
+    Plain.seen = []
+    with Served(Plain) as server:
+        error = refused(server.url.replace("http:", "https:") + "/a", sha256=DIGEST)
+    assert "does not speak TLS" in error.why
+    assert len(Plain.seen) == 1
+
+
+def test_a_certificate_that_is_not_accepted_is_asked_for_once(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    context = server_context(make_certificate(tmp_path / "server.pem", key))
+    seen: list[socket.socket] = []
+
+    def script(connection: socket.socket) -> None:
+        seen.append(connection)
+        context.wrap_socket(connection, server_side=True).close()
+
+    with serving(script) as host:
+        error = refused(f"https://{host}/a", sha256=DIGEST)
+    assert "certificate is not accepted" in error.why
+    assert len(seen) == 1
 
 
 def test_more_than_was_asked_for_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ class Bench:
         self.staged.append(stage(self.ctx, request))
 
     def apply(self, text: str, *, dry_run: bool = False) -> tuple[Applied, ...]:
-        documents = load_caches("-", io.BytesIO(text.encode()))
+        documents = load_caches("-", stdin=io.BytesIO(text.encode()))
         return apply(documents, self.ctx, self.stage, dry_run=dry_run)
 
     def one(self, text: str) -> CacheStatus:

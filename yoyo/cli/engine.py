@@ -39,7 +39,8 @@ def build(
         typer.Option("--sm", metavar="ARCH", help="CUDA architecture, such as 89 for an L4."),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=0, help="Compilers at once; 0: as many as fit.")
+        int,
+        typer.Option("--jobs", "-j", min=0, max=1024, help="Compilers at once; 0: as many as fit."),
     ] = 0,
     cuda: Annotated[
         str, typer.Option("--cuda-root", metavar="DIRECTORY", help="The CUDA toolkit.")

@@ -145,6 +145,8 @@ def _probe(directory: Path) -> None:
 def _writing(directory: Path, option: str) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # of whoever reads the progress
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         place = f": {error.filename}" if error.filename else ""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import stat
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from yoyo.model.store import EngineBuild
 # A higher level makes cuBLAS hardly smaller, and takes minutes.
 ZSTD_LEVEL: Final = 10
 _PIECE = 1024 * 1024
+# A zstd frame's first bytes: RFC 8878, section 3.1.1.
+_MAGIC: Final = bytes.fromhex("28b52ffd")
 
 
 def pack(stage: Path, build: EngineBuild, part: Path) -> tuple[str, int]:
@@ -36,7 +39,11 @@ def pack(stage: Path, build: EngineBuild, part: Path) -> tuple[str, int]:
     try:
         head = bundle.encode(BundleDocument(build, files))
     except ManifestError as error:
-        raise BuildFailed("The bundle's content breaks a rule.", why=str(error)) from error
+        raise BuildFailed(
+            "The bundle's content breaks a rule.",
+            why=str(error),
+            fix=f"delete {stage.parent} and repeat the command; if that does not help, report it",
+        ) from error
     command = ["zstd", f"-{ZSTD_LEVEL}", "-T1", "--quiet", "--check", "--stdout"]
     with part.open("wb") as out:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out) as packer:
@@ -147,39 +154,90 @@ def _check_plain(member: tarfile.TarInfo) -> None:
         raise ManifestError(f"{shown(member.name)} is no plain file")
 
 
+class _PlainInfo(tarfile.TarInfo):
+    """Refuses long names and extended headers before tarfile reads them, which it does whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainInfo:
+        """See tarfile."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise ManifestError(f"{shown(found.name)} is no plain file")
+        return found
+
+
 @contextlib.contextmanager
 def _stream(path: Path, whole: bool) -> Iterator[tarfile.TarFile]:
     """The bundle's members, one after the other; `whole`: to the end, which is looked at too."""
-    with path.open("rb") as packed:
+    with _packed(path) as packed:
         # The window is bounded, so that a hostile file cannot ask for gigabytes.
         command = ["zstd", "--decompress", "--stdout", "--quiet", "--memory=128MB"]
-        with subprocess.Popen(
-            command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as reader:
+        with _zstd(command, packed) as reader:
             out = cast(IO[bytes], reader.stdout)
             try:
-                with tarfile.open(fileobj=out, mode="r|") as tar:
+                with tarfile.open(fileobj=out, mode="r|", tarinfo=_PlainInfo) as tar:
                     yield tar
                 # Padding: tar fills up to blocks of 10 KiB, others to a little more.
                 if whole and (len(out.read(_PIECE)) == _PIECE or reader.wait() != 0):
                     raise ManifestError("it breaks off, or something follows its last file")
+            except (tarfile.TarError, EOFError) as error:
+                out.close()  # ends a zstd that would go on, by a signal
+                if (status := reader.wait()) > 0:
+                    raise ManifestError(
+                        f"zstd ended with status {status}: it is damaged, or breaks off"
+                    ) from error
+                raise
             finally:
                 out.close()
                 reader.kill()  # it may still have something to say that nobody reads
+
+
+def _packed(path: Path) -> io.FileIO:
+    """The file, if it can be a bundle. Without a buffer: zstd reads on from the same place."""
+    try:
+        # Before it is opened: a pipe that nobody writes to would never open.
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise ManifestError(f"it is {kind}, not a file")
+        packed = path.open("rb", buffering=0)
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        raise ArtefactMissing(
+            f"There is no bundle {path}." if gone else f"The bundle {path} cannot be read.",
+            why=error.strerror or str(error),
+            fix="name the file that yoyo engine build made" if gone else f"ls -l {path}",
+        ) from error
+    try:
+        begins = packed.read(len(_MAGIC))
+        if not begins:
+            raise ManifestError("it is empty")
+        if begins != _MAGIC:
+            raise ManifestError(
+                f"it is no zstd file: it begins with {begins.hex(' ')}, not {_MAGIC.hex(' ')}"
+            )
+        packed.seek(0)
+    except BaseException:
+        packed.close()
+        raise
+    return packed
+
+
+def _zstd(command: list[str], packed: io.FileIO) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except FileNotFoundError as error:
+        raise BuildFailed(
+            "Bundles cannot be read here.", why="zstd is missing", fix="sudo apt-get install zstd"
+        ) from error
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        if error.filename != str(path):
-            raise BuildFailed(
-                "Bundles cannot be read here.", why="zstd is missing", fix="apt-get install zstd"
-            ) from error
-        raise ArtefactMissing(
-            f"There is no bundle {path}.", fix="yoyo engine build makes one"
-        ) from error
     except (ManifestError, tarfile.TarError, EOFError) as error:
         raise ArtefactCorrupt(
             f"{path} is no engine bundle, or a damaged one.",
@@ -195,7 +253,11 @@ def _staged(stage: Path) -> tuple[BundleFile, ...]:
             continue
         status = path.lstat()
         if path.is_symlink() or not path.is_file():
-            raise BuildFailed(f"{path} is no plain file.", why="a bundle holds nothing else")
+            raise BuildFailed(
+                f"{path} is no plain file.",
+                why="a bundle holds nothing else",
+                fix=f"delete {stage.parent} and repeat the command",
+            )
         with path.open("rb") as data:
             digest = hashlib.file_digest(data, "sha256").hexdigest()
         files.append(

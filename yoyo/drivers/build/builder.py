@@ -12,7 +12,7 @@ from typing import Any
 
 from yoyo.core import bundle
 from yoyo.core.manifest_fields import ManifestError
-from yoyo.drivers.build import archive, smoke, tools
+from yoyo.drivers.build import archive, checks, smoke, tools
 from yoyo.drivers.build.script import run_step
 from yoyo.errors import BuildFailed, StateUnwritable
 from yoyo.model.store import EngineBuild
@@ -30,14 +30,11 @@ class ScriptBuilder:
 
     def prepare(self, request: BuildRequest) -> BuildRequest:
         """See the port."""
+        checks.check_paths(request)
         tools.require_tools(request)
         root = tools.cuda_root(request) if request.cuda else ""
         location = request.source.location
-        if request.source.kind == DIRECTORY:
-            if not (Path(location) / "CMakeLists.txt").is_file():
-                raise BuildFailed(f"{location} holds no llama.cpp.", why="no CMakeLists.txt there")
-            location = str(Path(location).resolve())
-        elif Path(location).exists():
+        if "://" not in location and Path(location).exists():
             location = str(Path(location).resolve())
         filled = request._replace(
             source=request.source._replace(location=location),
@@ -177,5 +174,9 @@ def _floor(stage: Path) -> str:
     )  # fmt: skip
     floor = bundle.glibc_floor(said.stdout)
     if said.returncode != 0 or not floor:
-        raise BuildFailed("readelf could not read what was built.", why=said.stderr.strip()[-300:])
+        raise BuildFailed(
+            "readelf could not read what was built.",
+            why=said.stderr.strip()[-300:] or "it names no version of glibc",
+            fix=f"delete {stage.parent} and repeat the command",
+        )
     return floor

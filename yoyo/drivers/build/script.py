@@ -14,10 +14,16 @@ from yoyo.errors import BuildFailed
 from yoyo.ports.builder import Report
 
 BUSY: Final = 75
+# The request or the machine must change first: the step's last line says what to do.
+WRONG: Final = 65
 _TAIL_LINES: Final = 15
 _POLL_S: Final = 0.5
 _TAIL_BYTES: Final = 64 * 1024
 
+_REPEAT: Final = {
+    "fetch": "look at address and revision, and repeat the command",
+    "compile": "repeat the command: it goes on where it was",
+}
 _PROGRESS = re.compile(rb"^\[(\d+)/(\d+)\]", re.MULTILINE)
 # gcc's driver, nvcc, the linker, and the compiler itself when it is refused memory.
 _NO_MEMORY = re.compile(
@@ -90,11 +96,18 @@ def _failure(status: int, step: str, log: Path) -> BuildFailed:
             fix="repeat the command with --jobs 1; it goes on where it was",
             details=tuple(lines[-_TAIL_LINES:]),
         )
+    if status == WRONG and len(lines) > 1:
+        return BuildFailed(
+            f"The engine could not be built: the step {step} failed.",
+            why=lines[-2],
+            fix=lines[-1],
+            details=tuple(lines[-_TAIL_LINES:-1]),
+        )
     errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
     return BuildFailed(
         f"The engine could not be built: the step {step} failed.",
         why=(errors or lines or [f"exit status {status}"])[-1],
-        fix=f"see {log}; then repeat the command: it goes on where it was",
+        fix=f"see {log}; then {_REPEAT.get(step, 'repeat the command')}",
         details=tuple(lines[-_TAIL_LINES:]),
     )
 

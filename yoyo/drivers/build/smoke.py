@@ -24,6 +24,8 @@ from yoyo.ports.builder import SmokeReport
 # The smoke model loads in milliseconds; a busy machine with two cores still has minutes.
 START_S: Final = 120.0
 ANSWER_S: Final = 60.0
+_OTHER: Final = "build another commit or tag; this one does not run here"
+_REPORT: Final = "report it; until then, build on a machine that does not have that library"
 _DRIVER: Final = "libcuda.so.1"
 # glibc's own parts: they come with every Linux, and must be the node's.
 _SYSTEM = re.compile(
@@ -43,7 +45,11 @@ def smoke(bundle: Path, build: EngineBuild, model: Callable[[], Path] | None) ->
         root = Path(name).resolve() / "bundle"
         document = archive.unpack(bundle, root)
         if document.engine != build:
-            raise BuildFailed(f"The bundle's {DOCUMENT} is not the one of this build.")
+            raise BuildFailed(
+                f"The bundle's {DOCUMENT} is not the one of this build.",
+                why="another program wrote to it",
+                fix="repeat the command",
+            )
         passed.append("unpacked, every digest right")
         driver = _check_libraries(root)
         passed.append("every library found, inside the bundle or of glibc")
@@ -76,19 +82,23 @@ def _check_libraries(root: Path) -> bool:
             raise BuildFailed(
                 f"{file.relative_to(root)} of the bundle cannot be loaded.",
                 why=(said.stderr or said.stdout).strip()[-300:],
+                fix=_OTHER,
             )
         for name, place in _LINE.findall(said.stdout):
             if name == _DRIVER:
                 driver = driver and place != "not found"
             elif place == "not found":
                 raise BuildFailed(
-                    f"The bundle lacks {name}.", why=f"{file.relative_to(root)} needs it"
+                    f"The bundle lacks {name}.",
+                    why=f"{file.relative_to(root)} needs it",
+                    fix=_REPORT,
                 )
             elif not _SYSTEM.match(Path(name).name) and not _inside(place or name, root):
                 raise BuildFailed(
                     f"The bundle lacks {name}.",
                     why=f"{file.relative_to(root)} takes it from {place or name}, which a node may"
                     " not have",
+                    fix=_REPORT,
                 )
     return driver
 
@@ -104,11 +114,14 @@ def _version(root: Path) -> None:
             check=False, env=_environment(root), timeout=START_S,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildFailed("The bundle's llama-server does not run.", why=str(error)) from error
+        raise BuildFailed(
+            "The bundle's llama-server does not run.", why=str(error), fix=_OTHER
+        ) from error
     if said.returncode != 0:
         raise BuildFailed(
             f"The bundle's llama-server --version ended with status {said.returncode}.",
             why=said.stderr.decode(errors="replace").strip()[-300:],
+            fix=_OTHER,
         )
 
 
@@ -128,7 +141,9 @@ def _answer(root: Path, address: Path, model: Callable[[], Path]) -> None:
         text = json.loads(answer).get("content") if status == http.client.OK else None
         if not isinstance(text, str) or not text:
             raise BuildFailed(
-                "The bundle's llama-server gave no completion.", why=f"HTTP status {status}"
+                "The bundle's llama-server gave no completion.",
+                why=f"HTTP status {status}",
+                fix=_OTHER,
             )
     except YoyoError as error:
         error.details = tuple(log.read_text(errors="replace").splitlines()[-10:])
@@ -137,6 +152,7 @@ def _answer(root: Path, address: Path, model: Callable[[], Path]) -> None:
         raise BuildFailed(
             "The bundle's llama-server broke off its answer.",
             why=str(error),
+            fix=_OTHER,
             details=tuple(log.read_text(errors="replace").splitlines()[-10:]),
         ) from error
     finally:
@@ -151,6 +167,7 @@ def _until_healthy(server: subprocess.Popen[bytes], address: Path) -> None:
             raise BuildFailed(
                 "The bundle's llama-server died while it started.",
                 why=f"exit status {server.returncode}",
+                fix=_OTHER,
             )
         try:
             if _ask(address, "GET", "/health", None)[0] == http.client.OK:
@@ -161,7 +178,11 @@ def _until_healthy(server: subprocess.Popen[bytes], address: Path) -> None:
             server.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
-    raise BuildFailed(f"The bundle's llama-server was not healthy after {START_S:.0f} s.")
+    raise BuildFailed(
+        f"The bundle's llama-server was not healthy after {START_S:.0f} s.",
+        why="it runs, and does not answer",
+        fix="repeat the command when the machine has less to do; else " + _OTHER,
+    )
 
 
 def _ask(address: Path, method: str, path: str, body: object) -> tuple[int, bytes]:

@@ -15,7 +15,7 @@ from yoyo.model.fetch import Address, RemoteFile, Resolved
 
 _ENDPOINT: Final = "https://storage.googleapis.com"
 _SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_only"
-_SOURCE: Final = re.compile(r"(?P<bucket>[a-z0-9][a-z0-9._-]{1,221})/(?P<key>.*)\Z", re.DOTALL)
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{2,221}")
 _MOST_PAGES: Final = 20  # of 1000 objects
 _CREDENTIALS: Final = (
     "Run `gcloud auth application-default login`, or give the account that yoyo uses "
@@ -29,15 +29,7 @@ def resolve(rest: str, *, endpoint: str | None, credentials: Path | None) -> Res
     Raises:
         SourceFailed, DriverUnavailable.
     """
-    source = f"gs://{names.shown('x://' + rest).removeprefix('x://')}"
-    found = _SOURCE.match(rest)
-    if not found:
-        raise SourceFailed(
-            f"The source {source} is not understood.",
-            why="It is not gs://BUCKET/OBJECT.",
-            fix="Give the bucket and the whole name of the object.",
-        )
-    bucket, key = found["bucket"], found["key"]
+    source, bucket, key = names.bucket_and_key(rest, "gs", _BUCKET)
     reader = _Reader(
         (endpoint or _ENDPOINT).rstrip("/"), bucket, _headers(source, credentials), source
     )

@@ -184,7 +184,9 @@ def _file(
     size = lfs.size if lfs else sibling.size
     sha256 = lfs.sha256 if lfs and names.is_sha256(lfs.sha256) else None
     urls = [hf_hub_url(repo, name, revision=commit, endpoint=endpoint) for endpoint in endpoints]
-    addresses = (Address(urls[0], own), *(Address(url) for url in urls[1:]))
+    # Without the hub's digest nothing would hold a mirror to the truth.
+    mirrors = urls[1:] if sha256 is not None else ()
+    addresses = (Address(urls[0], own), *(Address(url) for url in mirrors))
     # A named file's own folder is the hub's affair; a named folder's inside belongs to the set.
     inside = (
         name.removeprefix(f"{path}/") if name.startswith(f"{path}/") else name.rpartition("/")[2]

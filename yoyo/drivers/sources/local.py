@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -27,8 +28,14 @@ def resolve(url: str) -> Resolved:
         SourceFailed.
     """
     parts = urlsplit(url)
+    if "?" in url or "#" in url:
+        raise SourceFailed(
+            f"The source {ascii(url)[1:-1]} is not understood.",
+            why="In an address, what follows `?` or `#` is no part of the path.",
+            fix="Write %3F for `?` and %23 for `#`.",
+        )
     path = unquote(parts.path)
-    source = names.shown(f"file://{path}")
+    source = _shown(path)
     if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
         raise SourceFailed(
             f"The source {names.shown(url)} is not understood.",
@@ -45,6 +52,10 @@ def resolve(url: str) -> Resolved:
         return _resolve(Path(path), source)
     except OSError as error:
         raise _unreadable(source, error) from None
+    except RuntimeError:
+        # What pathlib makes of a loop of links.
+        loop = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        raise _unreadable(source, loop) from None
 
 
 def _resolve(place: Path, source: str) -> Resolved:
@@ -104,7 +115,7 @@ def read(path: Path, start: int, length: int) -> bytes:
     Raises:
         SourceFailed.
     """
-    source = names.shown(f"file://{path}")
+    source = _shown(str(path))
     try:
         # Not to be led elsewhere, nor to hang on a pipe, if it was exchanged since.
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -144,6 +155,13 @@ def inline(text: str) -> Resolved:
     file = RemoteFile("inline", len(data), digest, data=data)
     # The text may be anything: only its digest is kept.
     return Resolved("inline:", f"sha256:{digest}", "", (file,))
+
+
+def _shown(path: str) -> str:
+    """The path as an address that leads to it again."""
+    for letter in "%?#":
+        path = path.replace(letter, f"%{ord(letter):02X}")
+    return names.shown(f"file://{path}")
 
 
 def _unreadable(source: str, error: OSError) -> SourceFailed:

@@ -29,6 +29,10 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_NAME: Final = 1024  # characters; no known hub or object store allows more
 _MOST_SHARDS: Final = 1000
 _MOST_SHOWN: Final = 8
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# A user and a password before a host, where the scheme's slashes were forgotten.
+_USER: Final = re.compile(r"[^/@]*:[^/@]*@")
+_SHORTEST_BUCKET: Final = 3  # characters, by the naming rules of S3 and of Cloud Storage
 
 
 def checked_path(path: str, source: str) -> str:
@@ -78,7 +82,7 @@ def set_of(names: tuple[str, ...], source: str, *, anything: bool = False) -> tu
     `anything`: a folder with none of these is a set as it is.
 
     Raises:
-        SourceFailed: no model is there, several are, or shards are missing.
+        SourceFailed: no file or no model is there, several models are, or shards are missing.
     """
     tensors = [name for name in names if name.endswith(".safetensors")]
     models = sorted({shards_of(name, source) for name in names if name.endswith(".gguf")})
@@ -92,6 +96,12 @@ def set_of(names: tuple[str, ...], source: str, *, anything: bool = False) -> tu
         return models[0]
     if anything and names and not models:
         return tuple(sorted(names))
+    if not names:
+        raise SourceFailed(
+            f"The source {source} holds no files to take.",
+            why="No files lie directly in it; sub-folders and hidden files are not taken.",
+            fix="Name a file, or the folder in which the files lie.",
+        )
     shown = ", ".join(ascii(model[0])[1:-1] for model in models[:_MOST_SHOWN])
     raise SourceFailed(
         f"The source {source} does not say which file is the model.",
@@ -150,11 +160,48 @@ def combined(revisions: tuple[str, ...]) -> str:
     return "set-" + hashlib.sha256("\n".join(revisions).encode()).hexdigest()[:32]
 
 
+def bucket_and_key(rest: str, scheme: str, bucket: re.Pattern[str]) -> tuple[str, str, str]:
+    """`BUCKET/KEY` as what may be shown of it, the bucket and the key.
+
+    Raises:
+        SourceFailed: there is no key, or `bucket` does not match the bucket's name.
+    """
+    source = f"{scheme}://{shown('x://' + rest).removeprefix('x://')}"
+    name, slash, key = rest.partition("/")
+    if name and len(name) < _SHORTEST_BUCKET:
+        why = f"{name!a} is too short: a bucket's name has at least {_SHORTEST_BUCKET} characters."
+    elif not slash:
+        why = f"It is not {scheme}://BUCKET/NAME."
+    elif not bucket.fullmatch(name):
+        why = f"What stands before the first / is no name of a bucket in {scheme}://BUCKET/NAME."
+    else:
+        return source, name, key
+    raise SourceFailed(
+        f"The source {source} is not understood.",
+        why=why,
+        fix="Give the bucket and the whole name of the object.",
+    )
+
+
 def shown(url: str) -> str:
-    """The address without its query, fragment and user information, any of which may be secret."""
+    """The address without its query, fragment and user information, any of which may be secret.
+
+    What is no address is given as it was typed. Either way it is printable.
+    """
+    if not _URL.match(url):
+        return _as_typed(url)
     try:
-        parts = urlsplit(url)
+        # Escaped first: urlsplit drops line breaks in silence.
+        parts = urlsplit(ascii(url)[1:-1])
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return "(an address that is none)"
-    return ascii(f"{parts.scheme}://{host}{parts.path}")[1:-1]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _as_typed(text: str) -> str:
+    is_path = text.startswith(("/", ".", "~")) and not text.startswith("//")
+    if not is_path:
+        # It may be an address without its scheme, with what such addresses hide.
+        text = _USER.sub("", re.split(r"[?#]", text, maxsplit=1)[0])
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) or "(an empty text)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from yoyo.errors import SourceFailed
 from yoyo.model.fetch import RemoteFile, Resolved
 
 MAX_READ: Final = 64 << 20  # bytes at once
+_PATH_LIKE: Final = re.compile(r"(file:|(?![A-Za-z][A-Za-z0-9+.-]*:).)", re.DOTALL)
 
 
 class WeightSources:
@@ -49,8 +51,14 @@ class WeightSources:
             resolved = local.inline(rest)
             return _with_digest(resolved, names.checked_digest(sha256, resolved.url))
         shown = names.shown(source)
-        if not rest.startswith("//") or not source.isprintable():
-            raise _unknown(shown)
+        if not source.isprintable():
+            raise SourceFailed(
+                f"The source {shown} is not understood.",
+                why="It holds characters that cannot be printed, such as a line break.",
+                fix="Type it anew, or percent-encode them in an https:// address.",
+            )
+        if not rest.startswith("//"):
+            raise _unknown(source)
         digest = names.checked_digest(sha256, shown)
         if mirrors and scheme not in ("hf", "http", "https"):
             raise SourceFailed(
@@ -77,7 +85,7 @@ class WeightSources:
                 return s3.resolve(rest, env=self._env)
             case "file":
                 return local.resolve(source)
-        raise _unknown(names.shown(source))
+        raise _unknown(source)
 
     def read(self, file: RemoteFile, start: int, length: int) -> bytes:
         """A range of it; the first address that gives it is taken.
@@ -131,9 +139,12 @@ def _with_digest(resolved: Resolved, digest: str | None) -> Resolved:
     return resolved._replace(files=(file._replace(sha256=digest),))
 
 
-def _unknown(shown: str) -> SourceFailed:
+def _unknown(source: str) -> SourceFailed:
     return SourceFailed(
-        f"The source {shown} is not understood.",
-        why="Sources begin with hf://, https://, gs://, s3://, file:/// or inline:.",
-        fix="Give the source in one of these forms.",
+        f"The source {names.shown(source)} is not understood.",
+        why="Sources begin with hf://, https://, http://, gs://, s3://, file:/// or inline:.",
+        fix="For a file or a folder of this machine give file:///ABSOLUTE/PATH, for a model of a "
+        "hub hf://ORG/REPO/FILE."
+        if _PATH_LIKE.match(source)
+        else "Give the source in one of these forms.",
     )

@@ -14,9 +14,7 @@ from yoyo.drivers.sources import names, web
 from yoyo.errors import DriverUnavailable, SourceFailed
 from yoyo.model.fetch import Address, RemoteFile, Resolved
 
-_SOURCE: Final = re.compile(
-    r"(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,254})/(?P<key>.*)\Z", re.DOTALL
-)
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 # A large model on a slow line is fetched within it; a session's token may end it earlier.
 _SIGNED_FOR_S: Final = 24 * 3600
 _MOST_OBJECTS: Final = 20_000
@@ -27,20 +25,15 @@ _CREDENTIALS: Final = (
 
 
 def resolve(rest: str, *, env: Mapping[str, str]) -> Resolved:
-    """`BUCKET/KEY`, or `BUCKET/FOLDER/` for a set; versions are pinned where the bucket has them.
+    """`BUCKET/KEY`, or `BUCKET/FOLDER/` for a set.
+
+    Pinned to its version where the bucket has them, else to its ETag: once the object is
+    overwritten, its address is refused.
 
     Raises:
         SourceFailed, DriverUnavailable.
     """
-    source = f"s3://{names.shown('x://' + rest).removeprefix('x://')}"
-    found = _SOURCE.match(rest)
-    if not found:
-        raise SourceFailed(
-            f"The source {source} is not understood.",
-            why="It is not s3://BUCKET/KEY.",
-            fix="Give the bucket and the whole key.",
-        )
-    bucket, key = found["bucket"], found["key"]
+    source, bucket, key = names.bucket_and_key(rest, "s3", _BUCKET)
     folder = key[: key.rfind("/") + 1]
     with _client(source, env) as client:
         if key == folder:
@@ -63,12 +56,17 @@ def _file(client: Any, bucket: str, folder: str, name: str) -> tuple[str, Remote
     version = str(said.get("VersionId") or "")
     # "null" is the version of an object from before the bucket had any.
     pinned = {"VersionId": version} if version not in ("", "null") else {}
+    etag = str(said.get("ETag") or "")
+    # The signature covers the header, so that whoever fetches must send just this one.
+    headers = (("If-Match", etag),) if etag and not pinned else ()
+    if headers:
+        pinned = {"IfMatch": etag}
     url = client.generate_presigned_url(
         "get_object", Params={"Bucket": bucket, "Key": key, **pinned}, ExpiresIn=_SIGNED_FOR_S
     )
-    revision = pinned.get("VersionId") or str(said.get("ETag") or "").strip('"')
+    revision = pinned.get("VersionId") or etag.strip('"')
     size = int(said["ContentLength"])
-    return revision, RemoteFile(name, size, _sha256(said), (Address(str(url)),))
+    return revision, RemoteFile(name, size, _sha256(said), (Address(str(url), headers),))
 
 
 def _sha256(said: Mapping[str, Any]) -> str | None:

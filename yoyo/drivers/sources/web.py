@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 TIMEOUT_S: Final = 30.0  # until a connection, and between two packets
 LONGEST_WAIT_S: Final = 60.0  # of a Retry-After that is honoured
 _TRIES: Final = 4
-_PATIENCE_S: Final = 60.0  # for an answer, beside the time that its bytes may take
+_PATIENCE_S: Final = 60.0  # for an answer, beside its bytes' time; and for all tries together
 _SLOWEST: Final = 100_000  # bytes a second; below it a read counts as stalled
 _PIECE: Final = 1 << 20
 _MAX_JSON: Final = 16 << 20
@@ -52,8 +52,11 @@ class Refused(Exception):
 class Broken(Exception):
     """No usable answer; the message names the host and never holds a query."""
 
-    passes = True
     retry_after: float | None = None
+
+    def __init__(self, message: str, *, passes: bool = True) -> None:
+        super().__init__(message)
+        self.passes = passes  # whether the same request may succeed later
 
 
 class Look(NamedTuple):
@@ -124,20 +127,26 @@ def get_json(address: Address) -> object:
 def patiently(attempt: Callable[[], _T]) -> _T:
     """Try again what may pass by itself, after the time that the server asks for.
 
-    At most 4 times; a server that asks for more than a minute is taken at its word, and raises.
+    At most 4 times, and none that would begin after a minute, where the waits that the server
+    itself asks for do not count. One that asks for more than a minute is taken at its word: raises.
 
     Raises:
         Refused, Broken: of the last attempt.
     """
+    deadline = time.monotonic() + _PATIENCE_S
     for tries in range(1, _TRIES):
         try:
             return attempt()
         except (Refused, Broken) as error:
             if not error.passes or (error.retry_after or 0) > LONGEST_WAIT_S:
                 raise
-            pause = error.retry_after
-        if pause is None:
+            asked = error.retry_after
             pause = 0.25 * 2**tries * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+            if time.monotonic() + (pause if asked is None else 0) > deadline:
+                raise
+        if asked is not None:
+            pause = asked
+            deadline += asked
         time.sleep(pause)
     return attempt()
 
@@ -177,6 +186,12 @@ def explain(source: str, error: Refused | Broken, *, credentials: str) -> Source
             why=f"{said}: it was moved, renamed or removed, or it is hidden without a token.",
             fix="Look it up at its host and give the address that it has now.",
         )
+    if error.status == 412:
+        return SourceFailed(
+            f"The source {source} was changed since it was looked up.",
+            why=f"{said}: it holds other bytes now.",
+            fix="Run the command again to take what is there now.",
+        )
     if error.status == 429:
         pause = "" if error.retry_after is None else f", and asks to wait {error.retry_after:.0f} s"
         return SourceFailed(
@@ -196,6 +211,7 @@ def _get(address: Address, headers: dict[str, str]) -> Iterator[Response]:
     """An answer whose body is still to come; 416 counts as one, as empty files give it."""
     try:
         import requests
+        import urllib3
         from requests.utils import get_environ_proxies
     except ImportError as error:
         raise DriverUnavailable(
@@ -225,20 +241,40 @@ def _get(address: Address, headers: dict[str, str]) -> Iterator[Response]:
                 if answer.headers.get("Content-Encoding", "identity") != "identity":
                     raise Broken(f"{host} compresses what it was asked for as it is")
                 yield answer
-    except requests.exceptions.RequestException as error:
-        raise Broken(f"{host}: {_reason(error)}") from None
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        tls = _tls_reason(error)
+        raise Broken(f"{host}: {tls or _reason(error)}", passes=not tls) from None
+
+
+def _tls_reason(error: Exception) -> str:
+    """Why no TLS came about, where a further try would end in the same way; else ""."""
+    import ssl
+
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLError):
+        found = found.__cause__ or found.__context__
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return "its certificate is not accepted"
+    # A connection that ends in the middle of TLS is one that was cut off.
+    if found is None or isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ""
+    if "ALERT" in str(found.reason):
+        return "it refuses the TLS of this machine"
+    return "it does not speak TLS"
 
 
 def _reason(error: Exception) -> str:
     """In a few words: the exceptions' own texts hold whole addresses with their queries."""
+    import urllib3
     from requests import exceptions
 
     names: tuple[tuple[type[Exception], str], ...] = (
-        (exceptions.SSLError, "its certificate is not accepted"),
         (exceptions.ProxyError, "the proxy does not answer"),
         (exceptions.Timeout, f"no answer within {TIMEOUT_S:.0f} s"),
         (exceptions.TooManyRedirects, "too many redirects"),
         (exceptions.ChunkedEncodingError, "the answer was cut off"),
+        (urllib3.exceptions.TimeoutError, f"no answer within {TIMEOUT_S:.0f} s"),
+        (urllib3.exceptions.ProtocolError, "the answer was cut off"),
     )
     for kind, words in names:
         if isinstance(error, kind):
@@ -255,7 +291,8 @@ def _reason(error: Exception) -> str:
 
 def _take(answer: Response, skip: int, length: int, deadline: float) -> bytes:
     data = bytearray()
-    for piece in answer.iter_content(_PIECE):
+    # What is there, not a full piece: a server that sends a byte now and then is caught as well.
+    while piece := answer.raw.read1(_PIECE, decode_content=True):
         if time.monotonic() > deadline:
             raise Broken(f"{_host(answer.url)} sends too slowly")
         data += piece[skip:] if skip else piece
