@@ -66,14 +66,21 @@ class Run:
     def __init__(self, argv: list[str], cwd: Path, **env: str) -> None:
         begun = time.perf_counter()
         clean = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        process = subprocess.Popen(
-            argv, cwd=cwd, env={**clean, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        self.seconds = time.perf_counter() - begun
-        self.peak_mb = usage.ru_maxrss / 1000
+        # Counted by a small process of its own: one that is forked from this one would be said to
+        # have had this one's memory.
+        with tempfile.NamedTemporaryFile() as counted:
+            process = subprocess.Popen(
+                ["/usr/bin/time", "-f", "%M", "-o", counted.name, *argv],
+                cwd=cwd,
+                env={**clean, **env},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert process.stdout is not None
+            said = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            self.seconds = time.perf_counter() - begun
+            self.peak_mb = int(counted.read().split()[-1]) / 1000
         self.cpu_s = usage.ru_utime + usage.ru_stime
         assert status == 0, (argv, said.decode()[-2000:])
 
