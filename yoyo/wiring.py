@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -214,5 +215,7 @@ def context_for(
         killswitch=FileKillSwitch(settings.state_dir),
         samples=FileSampleStore(settings.state_dir),
         progress=progress,
-        on_store=lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock)),
+        on_store=cache(
+            lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock))
+        ),
     )

@@ -9,11 +9,11 @@ import json
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 from yoyo.core import manifest_facts
 from yoyo.core.manifest import check_path
-from yoyo.core.manifest_fields import ManifestError, exact_keys, integer, shown, text
+from yoyo.core.manifest_fields import ManifestError, exact_keys, integer, parsed, shown, text
 from yoyo.model.store import ENGINE, EngineBuild, Manifest
 
 SCHEMA: Final = 1
@@ -92,7 +92,7 @@ def decode(data: bytes) -> BundleDocument:
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ManifestError(f"a document of {len(data)} bytes, at most {MAX_DOCUMENT_BYTES}")
-    fields = exact_keys(_parsed(data), ("engine", "files", "schema"), "the document")
+    fields = exact_keys(parsed(data, "bundle.json"), ("engine", "files", "schema"), "the document")
     if type(fields["schema"]) is not int or fields["schema"] != SCHEMA:
         raise ManifestError(f"schema {shown(fields['schema'])}, this version reads {SCHEMA}")
     if not isinstance(fields["files"], list):
@@ -279,28 +279,6 @@ def licences(libraries: Iterable[str]) -> tuple[str, ...]:
         if not library.startswith(("libllama", "libggml", "libmtmd")):
             named.add(next(known, f"unknown ({library})"))
     return tuple(sorted(named))
-
-
-def _parsed(data: bytes) -> object:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) != len(pairs):
-            raise ManifestError("a key is there twice")
-        return fields
-
-    def refused(constant: str) -> NoReturn:
-        raise ManifestError(f"{constant} is no number of bundle.json")
-
-    try:
-        parsed: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refused,
-            parse_float=refused,
-        )  # fmt: skip
-    except ManifestError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"not a JSON document: {type(error).__name__}") from error
-    return parsed
 
 
 def _check(document: BundleDocument) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from yoyo.core import manifest_facts
 from yoyo.core.manifest_fields import (
@@ -19,6 +19,7 @@ from yoyo.core.manifest_fields import (
     ManifestError,
     exact_keys,
     integer,
+    parsed,
     shown,
     text,
 )
@@ -93,7 +94,7 @@ def decode(data: bytes) -> Manifest:
         ManifestError: it is not one, or not in the one form that `encode` gives it.
     """
     _check_size(data)
-    fields = exact_keys(_parsed(data), _TOP, "the manifest")
+    fields = exact_keys(parsed(data, "a manifest"), _TOP, "the manifest")
     if type(fields["schema"]) is not int or fields["schema"] != SCHEMA:
         raise ManifestError(f"schema {shown(fields['schema'])}, this version reads {SCHEMA}")
     if not isinstance(fields["files"], list) or len(fields["files"]) > MAX_FILES:
@@ -177,28 +178,6 @@ def _check_size(data: bytes) -> None:
         raise ManifestError(f"a document of {len(data)} bytes, at most {MAX_DOCUMENT_BYTES}")
     if data.count(b",") > MAX_VALUES:
         raise ManifestError(f"a document with more than {MAX_VALUES} commas")
-
-
-def _parsed(data: bytes) -> object:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) != len(pairs):
-            raise ManifestError("a key is there twice")
-        return fields
-
-    def refused(constant: str) -> NoReturn:
-        raise ManifestError(f"{constant} is no number of a manifest")
-
-    try:
-        parsed: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refused,
-            parse_float=refused,
-        )  # fmt: skip
-    except ManifestError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"not a JSON document: {type(error).__name__}") from error
-    return parsed
 
 
 def _file(entry: object) -> StoredFile:

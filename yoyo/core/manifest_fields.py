@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 MAX_FIELD_CHARS: Final = 4096  # a URL's usual limit; everything else is far shorter
 MAX_INTEGER: Final = 2**63 - 1
@@ -22,6 +23,34 @@ def shown(value: object) -> str:
     if not isinstance(value, str):
         return f"something of type {type(value).__name__}"  # it may be as deep as it likes
     return ascii(value[:100])
+
+
+def parsed(data: bytes, what: str) -> object:
+    """A JSON document: each key once, whole numbers alone.
+
+    Raises:
+        ManifestError.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise ManifestError("a key is there twice")
+        return fields
+
+    def refused(constant: str) -> NoReturn:
+        raise ManifestError(f"{constant} is no number of {what}")
+
+    try:
+        found: object = json.loads(
+            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refused,
+            parse_float=refused,
+        )  # fmt: skip
+    except ManifestError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"not a JSON document: {type(error).__name__}") from error
+    return found
 
 
 def exact_keys(value: object, keys: tuple[str, ...], what: str) -> dict[str, Any]:

@@ -152,6 +152,12 @@ class NodeSettings(NamedTuple):
     engine_from_store: Provided | None = None
 
     @property
+    def taken(self) -> tuple[Provided, ...]:
+        """What was resolved from the store: weights, engine bundle."""
+        both = (self.from_store, self.engine_from_store)
+        return tuple(each for each in both if each is not None)
+
+    @property
     def takes_model(self) -> bool:
         """Whether its weights are named, not addressed."""
         return self.engine.model.startswith(FROM_STORE)

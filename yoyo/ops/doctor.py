@@ -85,11 +85,10 @@ def _store(ctx: Context) -> Check:
     if not ctx.node.takes_from_store:
         return Check("store", "ok", "the node takes nothing from it")
     node = _resolved(ctx).node
-    taken = [each.name for each in (node.from_store, node.engine_from_store) if each is not None]
-    if not taken:
+    if not node.taken:
         return Check("store", "warn", "no engine bundle matches: the node would build its engine",
                      "yoyo engine build, then yoyo engine publish")  # fmt: skip
-    return Check("store", "ok", f"it has {' and '.join(taken)}")
+    return Check("store", "ok", f"it has {' and '.join(each.name for each in node.taken)}")
 
 
 def _kill_switch(ctx: Context) -> Check:

@@ -90,9 +90,7 @@ def plan(ctx: Context) -> PlanResult:
         roofline=roofline(facts, ctx.node.engine, bandwidth_of(ctx.node)) if facts else None,
         frozen=frozen,
         fit=fit_of(facts, ctx.node) if facts else None,
-        taken=tuple(
-            each for each in (ctx.node.from_store, ctx.node.engine_from_store) if each is not None
-        ),
+        taken=ctx.node.taken,
     )
 
 
@@ -108,8 +106,8 @@ def _swaps(ctx: Context) -> list[str]:
     return [
         f"to swap to {each.name}: `yoyo down`, then `yoyo up`, which fetches "
         f"{sum(size for _, size, digest in each.files if digest not in held) / 1e9:.1f} GB"
-        for each in (node.from_store, node.engine_from_store)
-        if each is not None and not any(each.manifest in use.manifests for use in running)
+        for each in node.taken
+        if not any(each.manifest in use.manifests for use in running)
     ]
 
 

@@ -58,8 +58,7 @@ def provided(ctx: Context) -> Context:
     bundle = _bundle(store, node, model) if node.takes_bundle else None
     if bundle is not None:
         node = node._replace(engine_from_store=_provided(bundle.manifest, bundle.digest))
-    taken = node.from_store is not None or node.engine_from_store is not None
-    if taken and node.gce is not None and node.gce.service_account is None:
+    if node.taken and node.gce is not None and node.gce.service_account is None:
         raise ConfigInvalid(
             f"{node.name} has no identity to read the store with.",
             why="Without a service account the machine gets no token.",
@@ -78,18 +77,17 @@ def take(ctx: Context) -> None:
     Raises:
         What `pull` raises.
     """
-    weights = ctx.node.from_store
     store = ctx.on_store()
     _tell(store, ctx.node)
-    for each in (weights, ctx.node.engine_from_store):
-        if each is not None:
-            _require_bytes(store, each)
-    if weights is None or not isinstance(ctx.machines, RunsHere):
-        return
-    manifest = shelf.document(store.store, weights.manifest)
-    if adopted_files(store, manifest) is None:
-        store.progress.phase("fetching", f"{weights.name} from the store")
-        pull(fetcher(store), manifest, _directory(ctx.machines, weights.manifest))
+    for each in ctx.node.taken:
+        manifest = shelf.document(store.store, each.manifest)
+        if adopted_files(store, manifest) is not None:
+            continue
+        # Before a machine is paid for that could not fetch what it needs.
+        shelf.require_bytes(store.store, manifest)
+        if isinstance(ctx.machines, RunsHere):
+            store.progress.phase("fetching", f"{each.name} from the store")
+            pull(fetcher(store), manifest, _directory(ctx.machines, each.manifest))
 
 
 def _weights(store: StoreContext, node: NodeSettings) -> shelf.Named:
@@ -143,23 +141,12 @@ def _bundle(
 
 
 def _tell(store: StoreContext, node: NodeSettings) -> None:
-    sets = [each for each in (node.from_store, node.engine_from_store) if each is not None]
-    if not sets:
-        return
     document = {
-        "manifests": sorted(each.manifest for each in sets),
-        "artefacts": sorted({sha256 for each in sets for _, _, sha256 in each.files}),
+        "manifests": sorted(each.manifest for each in node.taken),
+        "artefacts": sorted({sha256 for each in node.taken for _, _, sha256 in each.files}),
     }
     data = json.dumps(document, indent=1).encode() + b"\n"
     store.store.put(store_keys.node(node.name), data)
-
-
-def _require_bytes(store: StoreContext, wanted: Provided) -> None:
-    """Raise ArtefactMissing before a machine is paid for that could not fetch what it needs."""
-    manifest = shelf.document(store.store, wanted.manifest)
-    if adopted_files(store, manifest) is not None:
-        return
-    shelf.require_bytes(store.store, manifest)
 
 
 def forget(ctx: Context) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from yoyo.core.accelerators import of_machine_type
+from yoyo.core.accelerators import Accelerators, of_machine_type
 from yoyo.core.bundle import Choice, newest
 from yoyo.core.fit import Fit, fit
 from yoyo.errors import ConfigInvalid, EngineTooOld, EngineUnavailable, ModelTooLarge
@@ -36,9 +36,13 @@ class Memory(NamedTuple):
     gpus: int
 
 
+def _gpus(node: NodeSettings) -> Accelerators | None:
+    return of_machine_type(node.gce.machine_type) if node.gce is not None else None
+
+
 def memory_of(node: NodeSettings) -> Memory | None:
     """None: nothing says how much there is."""
-    table = of_machine_type(node.gce.machine_type) if node.gce is not None else None
+    table = _gpus(node)
     gpus = table.gpus if table is not None else 0
     if node.hardware.memory_gb is not None:
         return Memory(int(node.hardware.memory_gb * 10**9), gpus)
@@ -49,7 +53,7 @@ def bandwidth_of(node: NodeSettings) -> Decimal | None:
     """Memory bandwidth in GB/s (1e9 bytes) of one GPU, or as configured; None: unknown."""
     if node.hardware.memory_bandwidth_gb_s is not None:
         return node.hardware.memory_bandwidth_gb_s
-    table = of_machine_type(node.gce.machine_type) if node.gce is not None else None
+    table = _gpus(node)
     return table.each.bandwidth_gb_s if table is not None else None
 
 
@@ -101,7 +105,7 @@ def choose_bundle(ctx: StoreContext, node: NodeSettings, architecture: str) -> C
         StoreUnavailable, StoreDenied.
     """
     machine_type = node.gce.machine_type if node.gce is not None else ""
-    table = of_machine_type(machine_type)
+    table = _gpus(node)
     if table is None and machine_type.startswith(_GPU_FAMILIES):
         raise ConfigInvalid(
             f"It is not known which GPU a {machine_type} has, and so which bundle runs there.",

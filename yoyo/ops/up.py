@@ -133,7 +133,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
                 why=refusal,
                 fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
             )
-        if ctx.node.from_store is not None or ctx.node.engine_from_store is not None:
+        if ctx.node.taken:
             from yoyo.ops.provide import take
 
             take(ctx)

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoyo.drivers.files.state import unwritable
+from yoyo.drivers.files.state import sync_dir, unwritable, write_atomically
 from yoyo.errors import SourceFailed, StoreFull, YoyoError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class LocalDisk:
             finally:
                 os.close(fd)
             part.replace(final)
-            _sync_directory(final.parent)
+            sync_dir(final.parent)
         except OSError as error:
             raise _failed(final, error) from error
 
@@ -115,15 +115,9 @@ class LocalDisk:
 
     def write_text(self, path: Path, text: str) -> None:
         """See the port."""
-        part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - of a descriptor
-                file.write(text)
-                file.flush()
-                os.fsync(fd)
-            part.replace(path)
+            write_atomically(path, text.encode(), durable=True)
         except OSError as error:
             raise _failed(path, error) from error
 
@@ -138,14 +132,6 @@ class LocalDisk:
             return
         except OSError as error:
             raise unwritable(path, error) from error
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _failed(path: Path, error: OSError) -> YoyoError:
