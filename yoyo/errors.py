@@ -289,6 +289,64 @@ class CacheNotReady(YoyoError):
     summary = "the node's artefacts are not in the store yet (the error says why)"
 
 
+class RegistryUnavailable(YoyoError):
+    exit_code = 85
+    summary = "the OCI registry gave no usable answer"
+
+
+class RegistryDenied(YoyoError):
+    exit_code = 86
+    summary = "the OCI registry refused the credentials, or they may not do this"
+
+
+class AdapterInvalid(YoyoError):
+    exit_code = 87
+    summary = "the adapter's file or artefact is malformed, or does not fit its base model"
+
+
+class AdapterRefused(YoyoError):
+    """Also carries each failed check, one line each, in `details`."""
+
+    exit_code = 88
+    summary = "the adapter did not pass verification (every failed check is listed)"
+
+
+class SigningFailed(YoyoError):
+    exit_code = 89
+    summary = "the statement could not be signed: no identity, or a service refused"
+
+
+class AdapterBookInvalid(YoyoError):
+    exit_code = 90
+    summary = "the adapters' registry file is malformed, or newer than this yoyo"
+
+
+class AdapterStageWrong(YoyoError):
+    exit_code = 91
+    summary = "the adapter's stage does not allow this (not registered, no sign-off, ...)"
+
+
+class AdapterNotLoaded(YoyoError):
+    exit_code = 92
+    summary = "the engine's adapters are not the ones that were asked for"
+
+
+class BundleRefused(YoyoError):
+    """`reason` is one word for the cause, of REASONS."""
+
+    exit_code = 93
+    summary = "a signature bundle did not verify"
+
+    REASONS: ClassVar[tuple[str, ...]] = (
+        "malformed", "mode", "identity", "issuer", "certificate", "timestamp", "log", "signature",
+        "payload", "untrusted",
+    )  # fmt: skip
+
+    def __init__(self, reason: str, why: str) -> None:
+        super().__init__(f"The bundle was refused ({reason}).", why=why)
+        self.reason = reason
+
+
 class Interrupted(YoyoError):
     exit_code = 130
     summary = "interrupted by SIGINT or SIGTERM"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from yoyo.model.ids import ModuleId, NodeName, Secret
 from yoyo.model.machine import ModelFacts
+from yoyo.model.signing import SigningSettings, TrustSettings
 
 SMOKE_MODEL = "smoke"
 EMBEDDED_SERVER = "embedded"
@@ -131,6 +132,26 @@ class Provided(NamedTuple):
     model: ModelFacts | None = None
 
 
+class AdapterSettings(NamedTuple):
+    """Where adapters come from, whose signatures count, and how this machine signs."""
+
+    book: Path  # the registry file
+    repository: str | None = None  # HOST/PATH that `push` puts an adapter's repository under
+    trust: TrustSettings = TrustSettings()
+    signing: SigningSettings = SigningSettings()
+
+
+class LoraFile(NamedTuple):
+    """One adapter that the engine is started with: verified, and pinned by its digests."""
+
+    name: str  # id@version
+    manifest: str  # sha256:<hex> of the OCI manifest
+    sha256: str  # hex, of the GGUF file
+    size: int  # bytes
+    scale: Decimal
+    path: str = ""  # on this machine, where the node runs here
+
+
 class NodeSettings(NamedTuple):
     """One node of the configuration."""
 
@@ -150,6 +171,10 @@ class NodeSettings(NamedTuple):
     # Resolved from the store before the node is planned or made; None: not from the store.
     from_store: Provided | None = None  # the weights
     engine_from_store: Provided | None = None
+    # `auto`: what the registry file has promoted for its moduleId; `none`: the base alone.
+    adapters: str = "auto"
+    task: str = ""  # which task the stack is selected for at a start; "": any
+    loras: tuple[LoraFile, ...] = ()  # selected and verified before a start, in the engine's order
 
     @property
     def taken(self) -> tuple[Provided, ...]:
@@ -185,3 +210,4 @@ class Settings(NamedTuple):
     store: StoreSettings
     hub: str | None = None  # None: HF_ENDPOINT, else huggingface.co
     hub_mirrors: tuple[str, ...] = ()
+    adapters: AdapterSettings | None = None  # None only where a test has no use for it

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from yoyo.model.adapter import Loaded
 from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
 
@@ -28,10 +29,39 @@ class Engine(Protocol):
         """Read the slots alone. Never raises: None when that failed."""
         ...
 
+    def adapters(self, endpoint: Endpoint, timeout: float = 2.0) -> tuple[Loaded, ...]:
+        """The adapters that the engine has loaded, in its order; () where it has none.
+
+        Raises:
+            EngineFailed: it does not answer, or not with what llama.cpp sends.
+        """
+        ...
+
+    def rescale(
+        self, endpoint: Endpoint, scales: Mapping[int, float], timeout: float = 10.0
+    ) -> None:
+        """Set the scale of every loaded adapter, by its number; one that is not named gets 0.
+
+        What slots have cached under other scales is dropped: the engine would go on from it.
+
+        Raises:
+            EngineFailed.
+        """
+        ...
+
     def complete(
-        self, endpoint: Endpoint, prompt: str, *, max_tokens: int, timeout: float
+        self,
+        endpoint: Endpoint,
+        prompt: str,
+        *,
+        max_tokens: int,
+        timeout: float,
+        scales: Mapping[int, float] | None = None,
     ) -> Iterator[str | Completion]:
         """Stream a chat completion: pieces of text, then exactly one Completion.
+
+        `scales` has every loaded adapter's number: without the full list the engine may go on
+        from a prompt that it cached under other scales. None: the engine has no adapters.
 
         Raises:
             EngineFailed: refused, broken off, or `timeout` seconds without a byte.

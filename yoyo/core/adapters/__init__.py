@@ -1,0 +1,1 @@
+"""What an adapter is, who vouches for it, and which one is chosen: pure."""

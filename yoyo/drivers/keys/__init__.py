@@ -1,0 +1,1 @@
+"""Signatures by a key of one's own, for operators without a way out."""

@@ -1,0 +1,1 @@
+"""Keyless signatures by Sigstore."""
