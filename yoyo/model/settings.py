@@ -175,6 +175,7 @@ class NodeSettings(NamedTuple):
     adapters: str = "auto"
     task: str = ""  # which task the stack is selected for at a start; "": any
     loras: tuple[LoraFile, ...] = ()  # selected and verified before a start, in the engine's order
+    adapters_from_store: tuple[Provided, ...] = ()  # the same, for a node that fetches them
 
     @property
     def taken(self) -> tuple[Provided, ...]:
