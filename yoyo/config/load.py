@@ -17,6 +17,7 @@ from yoyo.errors import ConfigInvalid, NodeUnknown
 from yoyo.model.ids import ModuleId, NodeName, Secret
 from yoyo.model.ledger import STORE_NODE
 from yoyo.model.settings import (
+    AdapterSettings,
     BudgetSettings,
     BuildSettings,
     BundleSettings,
@@ -30,6 +31,7 @@ from yoyo.model.settings import (
     StoreSettings,
     WeightsSettings,
 )
+from yoyo.model.signing import SigningSettings, TrustSettings
 
 _MASK = "****"
 
@@ -170,6 +172,20 @@ class _Reader:
             store=store,
             hub=top["hub"],
             hub_mirrors=top["hub_mirrors"],
+            adapters=self._adapters(top),
+        )
+
+    def _adapters(self, top: dict[str, Any]) -> AdapterSettings:
+        trust = {k.removeprefix("trust."): v for k, v in top.items() if k.startswith("trust.")}
+        if trust["mode"] == "key":  # each word is the path of a public key
+            for role in ("signers", "builders", "evaluators"):
+                trust[role] = tuple(str(self.place.resolve(word)) for word in trust[role])
+        signing = {k.removeprefix("signing."): v for k, v in top.items() if k[:8] == "signing."}
+        return AdapterSettings(
+            top["adapters.registry"],
+            top["adapters.repository"],
+            TrustSettings(trusted_root=trust.pop("root"), **trust),
+            SigningSettings(**signing),
         )
 
     def _places(self, top: dict[str, Any]) -> tuple[Path, Path]:
@@ -287,6 +303,8 @@ def _build(name: str, found: dict[str, Any]) -> NodeSettings:
         weights=WeightsSettings(**section("weights")),
         bundle=BundleSettings(**section("bundle")),
         build=_build_settings(section("build")),
+        adapters=found["adapters"],
+        task=found["task"] or "",
         gce=_gce(section("gce")) if found["driver"] == "gce" else None,
     )
 

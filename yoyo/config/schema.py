@@ -19,6 +19,7 @@ from yoyo.config.key import (
     YEAR_S,
     Key,
 )
+from yoyo.config.keys_adapters import ADAPTER_KEYS, NODE_ADAPTER_KEYS
 from yoyo.config.keys_remote import GCE_KEYS, REMOTE_KEYS
 
 VERSION: Final = 1
@@ -80,6 +81,7 @@ TOP_KEYS: Final = (
         "default_node", "label", "The node that commands act on when none is named.",
         absent="the only node, if there is one",
     ),
+    *ADAPTER_KEYS,
 )  # fmt: skip
 
 NODE_KEYS: Final = (
@@ -88,6 +90,7 @@ NODE_KEYS: Final = (
         required=True,
     ),
     Key("driver", "word", "The machine driver, as `yoyo doctor` lists them.", required=True),
+    *NODE_ADAPTER_KEYS,
     Key(
         "engine.model", "path",
         "`store:NAME` (staged by `yoyo weights`), `smoke` (random weights, for trials and "
@@ -171,6 +174,12 @@ SECTIONS: Final = {
     "gce": "Google Compute Engine, for `driver: gce`.",
 }
 
+TOP_SECTIONS: Final = {
+    "adapters": "Where adapters are registered and pushed to.",
+    "trust": "Whose signatures count. Nobody's, where nobody is named.",
+    "signing": "How this machine signs.",
+}
+
 LIST_KINDS: Final = ("flags", "matches")
 _LENGTH_KINDS: Final = ("text", "path", "server")
 _PATTERNS: Final = {
@@ -234,6 +243,17 @@ def _object(keys: list[tuple[str, Key]], doc: str) -> dict[str, object]:
     return result
 
 
+def _add_sections(
+    parent: dict[str, object], sections: dict[str, str], keys: tuple[Key, ...]
+) -> None:
+    properties = parent["properties"]
+    if isinstance(properties, dict):
+        for section, doc in sections.items():
+            prefix = f"{section}."
+            inside = [(k.path.removeprefix(prefix), k) for k in keys]
+            properties[section] = _object([(n, k) for n, k in inside if n != k.path], doc)
+
+
 def json_schema() -> dict[str, object]:
     """The shape of yoyo.yaml as JSON Schema, draft 2020-12.
 
@@ -241,13 +261,8 @@ def json_schema() -> dict[str, object]:
     range of a duration written as text cannot be said there; `yoyo config validate` checks them.
     """
     node = _object([(k.path, k) for k in NODE_KEYS if "." not in k.path], "One node.")
-    properties = node["properties"]
-    if isinstance(properties, dict):
-        for section, doc in SECTIONS.items():
-            prefix = f"{section}."
-            inside = [(k.path.removeprefix(prefix), k) for k in NODE_KEYS]
-            properties[section] = _object([(n, k) for n, k in inside if n != k.path], doc)
-    top = _object([(k.path, k) for k in TOP_KEYS], "Configuration of yoyo.")
+    _add_sections(node, SECTIONS, NODE_KEYS)
+    top = _object([(k.path, k) for k in TOP_KEYS if "." not in k.path], "Configuration of yoyo.")
     nodes: dict[str, object] = {
         "type": "object",
         "description": "The nodes by name.",
@@ -255,6 +270,7 @@ def json_schema() -> dict[str, object]:
         "propertyNames": {"pattern": LABEL_PATTERN},
         "additionalProperties": node,
     }
+    _add_sections(top, TOP_SECTIONS, TOP_KEYS)
     if isinstance(top["properties"], dict):
         top["properties"]["nodes"] = nodes
     top["required"] = ["version", "nodes"]

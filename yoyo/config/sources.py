@@ -8,14 +8,16 @@ from collections.abc import Sequence as Words
 from pathlib import Path
 
 from yoyo.config.document import Mapping, Scalar, Tree, parse
+from yoyo.config.key import Key
 from yoyo.config.mistakes import UNSAFE, Origin, Report, nearest, printable, quoted
-from yoyo.config.schema import LIST_KINDS, NODE_KEYS, SECTIONS, TOP_KEYS
+from yoyo.config.schema import LIST_KINDS, NODE_KEYS, SECTIONS, TOP_KEYS, TOP_SECTIONS
 from yoyo.errors import ConfigInvalid, ConfigNotFound
 from yoyo.model.ids import InvalidLabel, NodeName
 
 FILE_NAME = "yoyo.yaml"
 # Read elsewhere: which file, which node, and what belongs to the command line alone.
-_RESERVED = ("YOYO_CONFIG", "YOYO_NODE", "YOYO_DEBUG", "YOYO_JSON")
+_RESERVED = ("YOYO_CONFIG", "YOYO_NODE", "YOYO_DEBUG", "YOYO_JSON",
+             "YOYO_IDENTITY_TOKEN", "YOYO_KEY_PASSWORD")  # fmt: skip
 
 Raw = dict[str, Tree]  # key path -> what was written
 
@@ -93,10 +95,12 @@ def from_file(tree: Tree | None, report: Report) -> tuple[Raw, dict[str, Origin]
     if not isinstance(tree, Mapping):
         report.add(tree.at, "", "expected keys such as `version:` and `nodes:` at the top")
         return raw, nodes
-    top = {key.path for key in TOP_KEYS}
-    for name, value in _pairs(tree, "", {*top, "nodes"}, report):
+    top = {key.path for key in TOP_KEYS if "." not in key.path}
+    for name, value in _pairs(tree, "", {*top, *TOP_SECTIONS, "nodes"}, report):
         if name == "nodes":
             _nodes(value, raw, nodes, report)
+        elif name in TOP_SECTIONS:
+            _section(name, value, "", TOP_KEYS, raw, report)
         else:
             raw[name] = value
     if not nodes and not report.mistakes:
@@ -122,20 +126,22 @@ def _nodes(tree: Tree, raw: Raw, nodes: dict[str, Origin], report: Report) -> No
             continue
         for key, inner in _pairs(value, path, {*direct, *SECTIONS}, report):
             if key in SECTIONS:
-                _section(key, inner, path, raw, report)
+                _section(key, inner, f"{path}.", NODE_KEYS, raw, report)
             else:
                 raw[f"{path}.{key}"] = inner
 
 
-def _section(section: str, tree: Tree, path: str, raw: Raw, report: Report) -> None:
+def _section(
+    section: str, tree: Tree, path: str, keys: tuple[Key, ...], raw: Raw, report: Report
+) -> None:
     prefix = f"{section}."
-    known = {key.path.removeprefix(prefix) for key in NODE_KEYS if key.path.startswith(prefix)}
+    known = {key.path.removeprefix(prefix) for key in keys if key.path.startswith(prefix)}
     if not isinstance(tree, Mapping):
         if not (isinstance(tree, Scalar) and not tree.quoted and tree.text in ("", "~", "null")):
-            report.add(tree.at, f"{path}.{section}", "expected a mapping")
+            report.add(tree.at, f"{path}{section}", "expected a mapping")
         return
-    for key, value in _pairs(tree, f"{path}.{section}", known, report):
-        raw[f"{path}.{section}.{key}"] = value
+    for key, value in _pairs(tree, f"{path}{section}", known, report):
+        raw[f"{path}{section}.{key}"] = value
 
 
 def _pairs(
