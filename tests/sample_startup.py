@@ -61,6 +61,15 @@ STORE = GPU._replace(
     ),
 )
 
+ADAPTERS = STORE._replace(
+    adapters=(
+        Provided("dka-style@1.2.0", "56" * 32, (("dka-style@1.2.0.gguf", 50_000_000, "78" * 32),)),
+        Provided(
+            "acme-legal@0.3.0+b1", "9a" * 32, (("acme-legal@0.3.0+b1.gguf", 60_000_000, "bc" * 32),)
+        ),
+    ),
+)
+
 
 def render(values: StartupValues) -> str:
     """The startup script."""

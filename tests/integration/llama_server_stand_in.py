@@ -1,12 +1,14 @@
 """A `llama-server` for tests: the real engine, behind the real names of the flags.
 
-Run as a program. The environment is not consulted: the file it is started from decides, by a
-second word in its name, how it misbehaves (`llama-server.hangs`, `.stubborn`).
+Run as a program. The file it is started from decides, by a second word in its name, how it
+misbehaves (`llama-server.hangs`, `.stubborn`). Of the environment it knows
+LLAMA_ARG_CACHE_RAM and LLAMA_ARG_CACHE_PROMPT.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -41,6 +43,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-a", "--alias")
     parser.add_argument("-t", "--threads", type=int)
     parser.add_argument("--no-warmup", action="store_true")
+    parser.add_argument("-s", "--seed", type=int)
+    parser.add_argument("--lora", action="append", default=[])
+    parser.add_argument("--lora-init-without-apply", action="store_true")
     return parser.parse_args()
 
 
@@ -58,6 +63,18 @@ def serve(asked: argparse.Namespace) -> Any:
     params.warmup = not asked.no_warmup
     if asked.threads:
         params.cpuparams.n_threads = asked.threads
+    if asked.seed is not None:
+        params.sampling.seed = asked.seed
+    loras = []
+    for path in (path for value in asked.lora for path in value.split(",")):
+        lora = xllamacpp.CommonAdapterLoraInfo()
+        lora.path, lora.scale = path, 0.0 if asked.lora_init_without_apply else 1.0
+        loras.append(lora)
+    params.lora_adapters = loras
+    if "LLAMA_ARG_CACHE_RAM" in os.environ:
+        params.cache_ram_mib = int(os.environ["LLAMA_ARG_CACHE_RAM"])
+    if "LLAMA_ARG_CACHE_PROMPT" in os.environ:
+        params.cache_prompt = os.environ["LLAMA_ARG_CACHE_PROMPT"] not in ("0", "false")
     return xllamacpp.Server(params)
 
 

@@ -8,6 +8,7 @@ is ended here, in front of it.
 from __future__ import annotations
 
 import argparse
+import os
 import select
 import signal
 import socket
@@ -52,6 +53,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("-ub", "--ubatch-size", type=int)
     parser.add_argument("-fa", "--flash-attn", choices=FLASH, default="auto")
     parser.add_argument("--no-warmup", action="store_true")
+    parser.add_argument("--lora", action="append", default=[])
+    parser.add_argument("--lora-init-without-apply", action="store_true")
     asked = parser.parse_args(words)
     if bool(asked.ssl_cert_file) != bool(asked.ssl_key_file):
         parser.error("--ssl-cert-file and --ssl-key-file go together")
@@ -84,6 +87,14 @@ def start_engine(asked: argparse.Namespace, host: str, port: int) -> Any:
         params.n_batch = asked.batch_size
     if asked.ubatch_size:
         params.n_ubatch = asked.ubatch_size
+    loras = []
+    for path in (path for value in asked.lora for path in value.split(",")):
+        lora = xllamacpp.CommonAdapterLoraInfo()
+        lora.path, lora.scale = path, 0.0 if asked.lora_init_without_apply else 1.0
+        loras.append(lora)
+    params.lora_adapters = loras
+    if "LLAMA_ARG_CACHE_RAM" in os.environ:
+        params.cache_ram_mib = int(os.environ["LLAMA_ARG_CACHE_RAM"])
     return xllamacpp.Server(params)
 
 

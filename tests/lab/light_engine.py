@@ -29,6 +29,8 @@ class LightEngine:
         self.prompt_tokens = 0
         self.predicted_tokens = 0
         self.slots = 2
+        self.adapters: list[str] = []  # paths
+        self.scales: list[float] = []  # theirs; the rest are 0
         self._server = _Server((address, port), _context(cert_pem, cert_key_pem), self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
@@ -118,6 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
             busy = engine.processing
             slots = [{"id": n, "is_processing": n < busy} for n in range(engine.slots)]
             self._json(200, slots)
+        elif self.path == "/lora-adapters":
+            scales = [*engine.scales, *[0.0] * len(engine.adapters)]
+            pairs = enumerate(zip(engine.adapters, scales, strict=False))
+            self._json(200, [{"id": n, "path": path, "scale": x} for n, (path, x) in pairs])
         else:
             self._json(404, _error(404, "File Not Found", "not_found_error"))
 
@@ -125,10 +131,17 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if not self._allowed():
             return
-        if self.path != "/v1/chat/completions":
-            self._json(404, _error(404, "File Not Found", "not_found_error"))
-        else:
+        if self.path == "/v1/chat/completions":
             self._complete(json.loads(asked))
+        elif self.path == "/lora-adapters":
+            told = {each["id"]: float(each["scale"]) for each in json.loads(asked)}
+            count = len(self.server.engine.adapters)
+            self.server.engine.scales = [told.get(n, 0.0) for n in range(count)]
+            self._json(200, {"success": True})
+        elif self.path == "/completion":
+            self._json(200, {"id_slot": json.loads(asked).get("id_slot", 0), "content": ""})
+        else:
+            self._json(404, _error(404, "File Not Found", "not_found_error"))
 
     def _complete(self, asked: dict[str, Any]) -> None:
         engine = self.server.engine

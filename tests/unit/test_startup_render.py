@@ -11,7 +11,7 @@ import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_startup import CPU, GPU, STORE, render
+from sample_startup import ADAPTERS, CPU, GPU, STORE, render
 
 from yoyo.config.templates import template_text
 from yoyo.drivers.jinja.templates import JinjaTemplates
@@ -21,7 +21,10 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 SHELLCHECK = str(Path(sys.executable).parent / "shellcheck")
 
 
-@pytest.mark.parametrize(("name", "values"), [("gpu", GPU), ("cpu", CPU), ("store", STORE)])
+SAMPLES = {"gpu": GPU, "cpu": CPU, "store": STORE, "adapters": ADAPTERS}
+
+
+@pytest.mark.parametrize(("name", "values"), SAMPLES.items())
 def test_rendered_as_recorded(name: str, values: StartupValues) -> None:
     golden = GOLDEN / f"startup-{name}.sh"
     assert render(values) == golden.read_text(), (
@@ -30,7 +33,7 @@ def test_rendered_as_recorded(name: str, values: StartupValues) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu", "store"])
+@pytest.mark.parametrize("name", SAMPLES)
 def test_shellcheck_finds_nothing(name: str) -> None:
     tool = shutil.which("shellcheck") or SHELLCHECK
     done = subprocess.run(
@@ -41,7 +44,7 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 
 def test_fits_into_metadata() -> None:
     # One metadata value holds at most 256 KiB.
-    assert len(render(STORE).encode()) < 200_000
+    assert len(render(ADAPTERS).encode()) < 200_000
 
 
 def test_an_undefined_value_is_an_error() -> None:
@@ -68,5 +71,5 @@ def test_no_value_escapes_its_quotes(texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for golden_name, golden_values in (("gpu", GPU), ("cpu", CPU), ("store", STORE)):
+    for golden_name, golden_values in SAMPLES.items():
         (GOLDEN / f"startup-{golden_name}.sh").write_text(render(golden_values))

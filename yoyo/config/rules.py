@@ -47,6 +47,14 @@ _OWNED = {
         "--no-slots",
         "--api-prefix",
     ),
+    "yoyo loads adapters itself, after it has verified them": (
+        "--lora",
+        "--lora-scaled",
+        "--lora-init-without-apply",
+        "--control-vector",
+        "--control-vector-scaled",
+        "--control-vector-layer-range",
+    ),
     "it would end the engine at once": ("-h", "--help", "--usage", "--version", "--list-devices"),
 }
 OWNED_FLAGS = {flag: reason for reason, flags in _OWNED.items() for flag in flags}

@@ -43,3 +43,4 @@ class StartupValues(NamedTuple):
     storage: str = "https://storage.googleapis.com"  # where gs:// is fetched from
     weights_set: Provided | None = None  # instead of weights_urls
     bundle_set: Provided | None = None  # instead of bundle_url
+    adapters: tuple[Provided, ...] = ()  # in the engine's order; the first file is id@version.gguf

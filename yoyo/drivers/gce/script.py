@@ -17,6 +17,7 @@ _L4_ARCHITECTURE = "89"  # CUDA compute capability 8.9: the L4 of the G2 machine
 _BUILD_JOBS = 2  # four compilers of CUDA at once do not fit into 16 GB
 _MIN_DRIVER = "580"
 _DPKG_WAIT_S = 300
+_PROMPT_CACHE = ("-cram", "--cache-ram")
 _STORAGE = "https://storage.googleapis.com"
 _IMAGES = (
     "family common-cu129-ubuntu-2404-nvidia-580 of deeplearning-platform-release, or "
@@ -34,7 +35,8 @@ def values_of(node: NodeSettings) -> StartupValues:
             why="The startup script holds digests, not names.",
             fix="This is a defect of the driver's caller; report it.",
         )
-    uses_store = node.from_store is not None or node.engine_from_store is not None
+    _check_adapters(node)
+    uses_store = any((node.from_store, node.engine_from_store, node.adapters_from_store))
     return StartupValues(
         engine_commit=node.build.commit,
         engine_repo=node.build.repository,
@@ -66,7 +68,27 @@ def values_of(node: NodeSettings) -> StartupValues:
         storage=(node.store.endpoint if node.store is not None else None) or _STORAGE,
         weights_set=node.from_store,
         bundle_set=node.engine_from_store,
+        adapters=node.adapters_from_store,
     )
+
+
+def _check_adapters(node: NodeSettings) -> None:
+    """Raise ConfigInvalid unless the engine can be given the adapters as they are."""
+    for each in node.adapters_from_store:
+        # The engine calls an adapter by its file's name; a comma ends a path in its flags.
+        if not each.files or each.files[0][0] != f"{each.name}.gguf" or "," in each.name:
+            raise ConfigInvalid(
+                f"The adapter {each.name} does not lie in the store under its name.",
+                why="The engine tells its adapters apart by the names of their files.",
+                fix="This is a defect of the driver's caller; report it.",
+            )
+    names = [word.partition("=")[0].replace("_", "-") for word in node.engine.extra_flags]
+    if node.adapters_from_store and any(name in _PROMPT_CACHE for name in names):
+        raise ConfigInvalid(
+            "A cache of prompts in memory cannot be used with adapters.",
+            why="The engine does not keep apart what was read with different adapters.",
+            fix="Take --cache-ram out of `engine.extra_flags`, or set the node's `adapters: none`.",
+        )
 
 
 def render(node: NodeSettings, templates: Templates) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from yoyo.drivers.llamacpp import adapters
 from yoyo.drivers.llamacpp.http import (
     HttpError,
     WrongCertificate,
@@ -19,6 +20,7 @@ from yoyo.drivers.llamacpp.http import (
     parse_url,
 )
 from yoyo.errors import EngineFailed
+from yoyo.model.adapter import Loaded
 from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
 
@@ -81,18 +83,38 @@ class LlamaServerClient:
         except HttpError:
             return None
 
+    def adapters(self, endpoint: Endpoint, timeout: float = 2.0) -> tuple[Loaded, ...]:
+        """GET /lora-adapters."""
+        return adapters.loaded(endpoint, timeout)
+
+    def rescale(
+        self, endpoint: Endpoint, scales: Mapping[int, float], timeout: float = 10.0
+    ) -> None:
+        """POST /lora-adapters, then a request to each slot that drops what it has cached."""
+        adapters.rescale(endpoint, scales, timeout)
+
     def complete(
-        self, endpoint: Endpoint, prompt: str, *, max_tokens: int, timeout: float
+        self,
+        endpoint: Endpoint,
+        prompt: str,
+        *,
+        max_tokens: int,
+        timeout: float,
+        scales: Mapping[int, float] | None = None,
     ) -> Iterator[str | Completion]:
         """POST /v1/chat/completions, streamed as server-sent events."""
         from http.client import HTTPConnection, HTTPException
 
-        body = {
+        body: dict[str, Any] = {
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if scales:
+            body["lora"] = adapters.lora_field(scales)
+            # Off by default where there are adapters; safe here, since every scale is named.
+            body["cache_prompt"] = True
         key = endpoint.key.reveal()
         headers = {
             "Authorization": f"Bearer {key}",
@@ -104,7 +126,9 @@ class LlamaServerClient:
                 connection = HTTPConnection(*parse_url(endpoint.url, endpoint.pin))
                 # This socket or none: one that http.client opened itself would go past the pin.
                 connection.sock, connection.auto_open = sock, 0
-                connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+                connection.request(
+                    "POST", "/v1/chat/completions", json.dumps(body, allow_nan=False), headers
+                )
                 # Closed too: it keeps the socket open, and the engine busy, after its connection.
                 with connection.getresponse() as answer:
                     if answer.status != 200:

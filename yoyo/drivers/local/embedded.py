@@ -44,7 +44,6 @@ def _text(name: str) -> Setter:
 _VALUED: dict[str, tuple[Setter, Callable[[str], bool]]] = {}
 _BARE: dict[str, tuple[str, object]] = {
     "--no-warmup": ("warmup", False),
-    "--lora-init-without-apply": ("lora_init_without_apply", True),
     "--no-cont-batching": ("cont_batching", False),
     "--swa-full": ("swa_full", True),
     "--context-shift": ("ctx_shift", True),
@@ -125,4 +124,26 @@ def parameters(engine: dict[str, Any], key: str) -> Any:
     params.endpoint_slots = True
     params.ui = False
     apply_flags(params, engine["extra_flags"])
+    _add_loras(params, [path for path, _ in engine.get("loras", ())])
     return params
+
+
+def _add_loras(params: Any, paths: Sequence[str]) -> None:
+    """Load these adapters, none of them applied: whoever verified the stack sets its scales."""
+    import xllamacpp
+
+    if not paths:
+        return
+    loras = []
+    for path in paths:
+        lora = xllamacpp.CommonAdapterLoraInfo()
+        # By its scale: this server loads, but does not heed lora_init_without_apply.
+        lora.path, lora.scale = path, 0.0
+        loras.append(lora)
+    params.lora_adapters = loras
+    # The cache of prompts in memory does not know which adapters a prompt was read with: it hands
+    # one tenant's to the other's request (ggml-org/llama.cpp issue 26207, reproduced).
+    params.cache_ram_mib = 0
+    # Nor does a slot: a request that names no scales would go on from a prompt that was read with
+    # other ones. Requests that name them all may ask for it (drivers/llamacpp/client.py).
+    params.cache_prompt = False

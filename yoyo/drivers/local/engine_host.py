@@ -6,6 +6,7 @@ Started by the supervisor, with DIR and SUPERVISOR_PID as arguments.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import socket
@@ -39,10 +40,26 @@ def main() -> None:
     machine = read_record(directory / MACHINE)
     if machine is None:
         raise SystemExit("machine.json is missing or malformed")
+    check_loras(machine["engine"])
     if machine["engine"]["server"] == "embedded":
         run_embedded(directory, machine)
     else:
         exec_server(directory, machine)
+
+
+def check_loras(engine: dict[str, Any]) -> None:
+    """Exit unless each adapter is still the file that was verified: the last look before it runs.
+
+    A record of an older yoyo names none.
+    """
+    for path, expected in engine.get("loras", ()):
+        try:
+            with Path(path).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise SystemExit(f"the adapter {path} cannot be read: {error.strerror}") from None
+        if found != expected:
+            raise SystemExit(f"the adapter {path} was changed since it was verified")
 
 
 def record(directory: Path, machine: dict[str, Any], url: str) -> None:
@@ -86,8 +103,21 @@ def exec_server(directory: Path, machine: dict[str, Any]) -> None:
     command += ["-m", engine["model"], "-c", str(engine["ctx"]), "-np", str(engine["parallel"])]
     command += ["-ctk", engine["cache_type_k"], "-ctv", engine["cache_type_v"]]
     command += ["--alias", engine["model"].rpartition("/")[2], *engine["extra_flags"]]
+    command += lora_flags([path for path, _ in engine.get("loras", ())])
     record(directory, machine, f"http://127.0.0.1:{port}")
     os.execv(engine["server"], command)  # noqa: S606 - a list, and no shell
+
+
+def lora_flags(paths: list[str]) -> list[str]:
+    """Flags that load adapters and apply none. One flag each: every release takes that, and commas
+    in one value only the newer ones."""
+    if not paths:
+        return []
+    # A cache of prompts in memory mixes adapters up (see embedded.py). Not as a flag: a server
+    # too old to know it has no such cache, and would end.
+    os.environ["LLAMA_ARG_CACHE_RAM"] = "0"
+    os.environ["LLAMA_ARG_CACHE_PROMPT"] = "0"
+    return [*(word for path in paths for word in ("--lora", path)), "--lora-init-without-apply"]
 
 
 def _free_port() -> int:

@@ -227,6 +227,10 @@ class LocalMachines:
                     "cache_type_v": engine.cache_type_v,
                     "port": engine.port,
                     "extra_flags": list(engine.extra_flags),
+                    # As with the server: the engine works in /.
+                    "loras": [
+                        [str(Path(lora.path).absolute()), lora.sha256] for lora in node.loras
+                    ],
                 },
                 "guards": {
                     "lifetime_s": guards.lifetime_s,

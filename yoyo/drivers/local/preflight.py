@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import shutil
@@ -12,11 +13,19 @@ from pathlib import Path
 
 from yoyo.core.gguf import GgufError, model_facts, parse_header
 from yoyo.drivers.local.embedded import FlagRefused, apply_flags
-from yoyo.errors import EngineUnavailable, ModelInvalid, PortTaken, StateUnwritable, YoyoError
+from yoyo.errors import (
+    AdapterRefused,
+    EngineUnavailable,
+    ModelInvalid,
+    PortTaken,
+    StateUnwritable,
+    YoyoError,
+)
 from yoyo.model.machine import MachinePlan, ModelFacts, Resource
-from yoyo.model.settings import EMBEDDED_SERVER, SMOKE_MODEL, EngineSettings, NodeSettings
+from yoyo.model.settings import EMBEDDED_SERVER, SMOKE_MODEL, EngineSettings, LoraFile, NodeSettings
 
 _EXTRA = "pip install 'yoyo[local]'"
+_PROMPT_CACHE = ("-cram", "--cache-ram")
 _FREE_BYTES = 64 << 20  # room for the smoke model, logs and records
 
 
@@ -24,12 +33,13 @@ def plan(node: NodeSettings, state_dir: Path, directory: Path) -> MachinePlan:
     """See the port.
 
     Raises:
-        ModelInvalid, EngineUnavailable, PortTaken, StateUnwritable.
+        ModelInvalid, EngineUnavailable, PortTaken, StateUnwritable, AdapterRefused.
     """
     check_engine(node.engine)
     check_port(node)
     _check_writable(state_dir)
     facts = check_model(node, state_dir)
+    check_loras(node)
     engine = node.engine
     port = str(engine.port) if engine.port else "a free port"
     return MachinePlan(
@@ -42,6 +52,10 @@ def plan(node: NodeSettings, state_dir: Path, directory: Path) -> MachinePlan:
             ),
             Resource("file", str(directory / "key"), "the endpoint's key, mode 0600"),
             Resource("file", str(directory / "engine.log"), "the engine's log"),
+            *(
+                Resource("adapter", each.name, f"{each.path}, scale {each.scale:f}")
+                for each in node.loras
+            ),
         ),
         model=facts,
     )
@@ -130,6 +144,54 @@ def check_model(node: NodeSettings, state_dir: Path) -> ModelFacts:
         ) from None
 
 
+def check_loras(node: NodeSettings) -> None:
+    """Raise unless each adapter that was selected is there, and is what was verified.
+
+    Raises:
+        AdapterRefused: a file is missing, or differs from its digest or its name.
+        EngineUnavailable: an extra flag would mix the adapters' cached prompts up.
+    """
+    if not node.loras:
+        return
+    names = [word.partition("=")[0].replace("_", "-") for word in node.engine.extra_flags]
+    if any(name in _PROMPT_CACHE for name in names):
+        raise EngineUnavailable(
+            "A cache of prompts in memory cannot be used with adapters.",
+            why="The engine does not keep apart what was read with different adapters.",
+            fix="Take --cache-ram out of `engine.extra_flags`, or set the node's `adapters: none`.",
+        )
+    for lora in node.loras:
+        wrong = _wrong_with(lora, node.engine.server == EMBEDDED_SERVER)
+        if wrong:
+            raise AdapterRefused(
+                f"The adapter {lora.name} cannot be loaded from {lora.path}.",
+                why=f"{wrong}.",
+                fix="Remove that file, and run `yoyo up` again: it is fetched and verified anew.",
+            )
+
+
+def _wrong_with(lora: LoraFile, embedded: bool) -> str:
+    """What is wrong with an adapter's file; "" when it is the one that was verified."""
+    path = Path(lora.path)
+    # The engine calls an adapter by its file's name, and so do the checks of what it runs.
+    if path.name != f"{lora.name}.gguf":
+        return "Its file is not called by its id and version"
+    if not embedded and any(sign in lora.path for sign in ',"'):
+        return "A llama-server takes a comma or a quote in a path for the end of it"
+    try:
+        found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(found, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return "It is not a regular file"
+            if status.st_size != lora.size:
+                return f"It has {status.st_size} bytes, and {lora.size} were verified"
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if digest == lora.sha256 else f"Its sha256 is {digest}, and not {lora.sha256}"
+
+
 def _existing(path: Path) -> Path:
     """The path, or the nearest directory above it that is there."""
     while not path.exists() and path != path.parent:
@@ -162,6 +224,7 @@ def prerequisites(node: NodeSettings, state_dir: Path) -> list[tuple[str, bool, 
         ("engine", lambda: check_engine(node.engine)),
         ("model", lambda: check_model(node, state_dir)),
         ("state", lambda: _check_writable(state_dir)),
+        *((("adapters", lambda: check_loras(node)),) if node.loras else ()),
     ):
         try:
             check()
