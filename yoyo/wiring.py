@@ -23,6 +23,7 @@ from yoyo.ports.machines import Tools
 
 if TYPE_CHECKING:
     from yoyo.model.store import EngineBuild
+    from yoyo.ops.adapters.context import AdapterContext
     from yoyo.ops.store_context import BytesProgress, StoreContext
     from yoyo.ports.builder import Builder
     from yoyo.ports.clock import Clock
@@ -218,4 +219,20 @@ def context_for(
         on_store=cache(
             lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock))
         ),
+        on_adapters=_adapters_if_any(settings, env or {}, _Steps(progress, clock)),
     )
+
+
+def _adapters_if_any(
+    settings: Settings, env: Mapping[str, str], progress: BytesProgress
+) -> Callable[[], AdapterContext] | None:
+    """None where there is no registry file: nothing of adapters is loaded then."""
+    if settings.adapters is None or not settings.adapters.book.is_file():
+        return None
+
+    def opened() -> AdapterContext:
+        from yoyo.wiring_adapters import adapter_context_for
+
+        return adapter_context_for(settings, env, progress)
+
+    return cache(opened)

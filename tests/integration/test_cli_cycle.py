@@ -8,6 +8,7 @@ from pathlib import Path
 from cli import YOYO, Place
 
 STATUS_KEYS = {
+    "adapters",
     "node_id",
     "moduleId",
     "driver",

@@ -26,6 +26,7 @@ COMMANDS = {
     "bake": "remote:bake",
     "bootstrap": "remote:bootstrap",
     "weights": "weights:app",
+    "adapters": "adapters:app",
     "engine": "engine:app",
     "freeze": "controls:freeze",
     "thaw": "controls:thaw",

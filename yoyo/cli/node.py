@@ -131,6 +131,10 @@ def ask(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, max=1_000_000, help="Length of the answer.")
     ] = 128,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Answer with the loaded adapters that serve this task."),
+    ] = None,
     node: NodeOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
@@ -154,7 +158,7 @@ def ask(
         # What is not UTF-8 is replaced: the engine takes nothing else.
         given = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
         text = given.decode("utf-8", "replace")
-        pieces = ask_op(work.context(), text, max_tokens=max_tokens)
+        pieces = ask_op(work.context(), text, max_tokens=max_tokens, task=task)
         answer = print_answer(work.out, pieces)
         if json:
             work.out.document(answer)

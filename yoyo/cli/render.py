@@ -141,7 +141,8 @@ def answer_text(answer: "Answer") -> str:
     text = f"[{done.completion_tokens} tokens"
     if done.engine_seconds and done.completion_tokens:
         text += f" in {done.engine_seconds:.2f} s"
-    return f"{text}, job {answer.job_id}]"
+    used = f", with {', '.join(answer.adapters)}" if answer.adapters else ""
+    return f"{text}{used}, job {answer.job_id}]"
 
 
 def values_text(file: "Path", values: "tuple[Value, ...]") -> str:

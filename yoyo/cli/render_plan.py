@@ -44,6 +44,10 @@ def plan_document(result: "PlanResult") -> dict[str, Any]:
             }
             for each in result.taken
         ],
+        "adapters": [
+            {"name": e.registered.adapter.name, "ref": e.registered.ref, "scale": e.scale}
+            for e in result.adapters
+        ],
         "frozen": result.frozen,
     }
 
@@ -72,6 +76,10 @@ def plan_text(result: "PlanResult") -> str:
         f"from the store: {each.name}, {size(sum(count for _, count, _ in each.files))}, "
         f"manifest {each.manifest[:12]}"
         for each in result.taken
+    ]
+    lines += [
+        f"adapter: {each.registered.adapter.name}, scale {each.scale:f}, {each.reason}"
+        for each in result.adapters
     ]
     lines += _roofline_lines(result)
     lines += _fit_lines(result)

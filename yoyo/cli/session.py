@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from yoyo.config.load import Flags, Loaded
     from yoyo.config.mistakes import Mistake
     from yoyo.model.settings import NodeSettings
+    from yoyo.ops.adapters.context import AdapterContext
     from yoyo.ops.context import Context
     from yoyo.ops.store_context import StoreContext
     from yoyo.ports.progress import Progress
@@ -132,6 +133,19 @@ class Session:
                 yield ctx
             finally:
                 ctx.transfers.close()
+
+    @contextmanager
+    def on_adapters(self) -> "Iterator[AdapterContext]":
+        """Registry file and registries, with a progress display that ends with the block."""
+        from yoyo.cli.transfer import TransferProgress
+        from yoyo.wiring_adapters import adapter_context_for
+
+        with TransferProgress(self.out) as display:
+            ctx = adapter_context_for(self.loaded.settings, os.environ, display)
+            try:
+                yield ctx
+            finally:
+                ctx.close()
 
 
 @contextmanager

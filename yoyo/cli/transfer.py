@@ -24,7 +24,7 @@ class TransferProgress:
 
     def phase(self, name: str, detail: str = "") -> None:
         """What takes long is said, once, as a line."""
-        if name in ("waiting", "fetching", "building"):
+        if name in ("waiting", "fetching", "building", "converting"):
             self._output.note(f"{name}: {detail}" if detail else name)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:

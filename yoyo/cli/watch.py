@@ -36,6 +36,7 @@ def document(status: NodeStatus) -> dict[str, Any]:
         ],
         "cost": status.cost,
         "frozen": status.frozen,
+        "adapters": status.adapters,
         "observed_at": status.observed_at,
         "notes": status.notes,
     }
@@ -90,6 +91,8 @@ def fields(status: NodeStatus) -> list[tuple[str, str]]:
     lines.append(("module", f"{status.module_id} (driver {status.driver})"))
     lines.append(("endpoint", status.endpoint or "-"))
     lines.append(("engine", _engine(status)))
+    if status.adapters:
+        lines.append(("adapters", ", ".join(status.adapters)))
     lines += [(guard.name, _fires(guard, now)) for guard in status.guards]
     lines += _cost_lines(status)
     if status.frozen is not None:

@@ -82,9 +82,9 @@ def stage(
 
 
 def _kind(kind: str) -> str:
-    from yoyo.model.store import ENGINE, KINDS
+    from yoyo.model.store import STAGED_KINDS
 
-    if kind not in KINDS or kind == ENGINE:
+    if kind not in STAGED_KINDS:
         raise typer.BadParameter("one of weights, tokenizer, bytes", param_hint="--kind")
     return kind
 

@@ -15,7 +15,7 @@ from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, 
 from yoyo.config.values import Place, convert
 from yoyo.errors import ConfigInvalid, NodeUnknown
 from yoyo.model.ids import ModuleId, NodeName, Secret
-from yoyo.model.ledger import STORE_NODE
+from yoyo.model.ledger import RESERVED_NODES
 from yoyo.model.settings import (
     AdapterSettings,
     BudgetSettings,
@@ -140,11 +140,10 @@ class _Reader:
         )
         self.raw = raw | from_outside
         top = {key.path: self._value(key, key.path, Origin(self.label, 1, 1)) for key in TOP_KEYS}
-        if STORE_NODE in nodes:
-            self.report.add(
-                nodes[STORE_NODE], f"nodes.{STORE_NODE}", "the ledger's rows about the store have "
-                "this name. Choose another one",
-            )  # fmt: skip
+        for name, about in RESERVED_NODES.items():
+            if name in nodes:
+                why = f"the ledger's rows about {about} have this name. Choose another one"
+                self.report.add(nodes[name], f"nodes.{name}", why)
         built = [self._node(name, at, mode) for name, at in nodes.items()]
         default = top["default_node"]
         if default is not None and default not in names:

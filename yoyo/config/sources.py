@@ -17,7 +17,7 @@ from yoyo.model.ids import InvalidLabel, NodeName
 FILE_NAME = "yoyo.yaml"
 # Read elsewhere: which file, which node, and what belongs to the command line alone.
 _RESERVED = ("YOYO_CONFIG", "YOYO_NODE", "YOYO_DEBUG", "YOYO_JSON",
-             "YOYO_IDENTITY_TOKEN", "YOYO_KEY_PASSWORD")  # fmt: skip
+             "YOYO_IDENTITY_TOKEN", "YOYO_KEY_PASSWORD", "YOYO_CONVERTER_PYTHON")  # fmt: skip
 
 Raw = dict[str, Tree]  # key path -> what was written
 

@@ -24,6 +24,8 @@ class Life(NamedTuple):
     error_code: str = ""
     gpu_seconds: Decimal | None = None
     cost_usd: Decimal | None = None
+    adapters: tuple[str, ...] = ()  # id@version, of the newest load
+    proof: str | None = None  # sha256:<hex> of its record, "" for the base alone; None: no load
 
 
 class OpenJob(NamedTuple):
@@ -119,6 +121,8 @@ def _lifecycle(book: Book, row: Row) -> None:
         life = life._replace(booted_at=row.timestamp)
     elif kind is EventType.TEARDOWN_REQUEST:
         life = life._replace(teardown_at=row.timestamp)
+    elif kind is EventType.ADAPTER_LOAD and entry.completion_status is CompletionStatus.SUCCESS:
+        life = life._replace(adapters=entry.adapter_versions, proof=entry.input_hash)
     elif kind in _CLOSING:
         life = life._replace(
             closed_at=row.timestamp,

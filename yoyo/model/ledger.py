@@ -60,6 +60,9 @@ DISK_COST = "DISK_COST"
 
 # The node_id of rows about the store; no node may have that name.
 STORE_NODE = "store"
+# The node_id of rows about the registry file of adapters; no node may have that name either.
+ADAPTERS_NODE = "adapters"
+RESERVED_NODES = {STORE_NODE: "the store", ADAPTERS_NODE: "adapters"}
 
 
 class Entry(NamedTuple):

@@ -179,9 +179,9 @@ class NodeSettings(NamedTuple):
 
     @property
     def taken(self) -> tuple[Provided, ...]:
-        """What was resolved from the store: weights, engine bundle."""
-        both = (self.from_store, self.engine_from_store)
-        return tuple(each for each in both if each is not None)
+        """What was resolved from the store: weights, engine bundle, adapters."""
+        found = (self.from_store, self.engine_from_store, *self.adapters_from_store)
+        return tuple(each for each in found if each is not None)
 
     @property
     def takes_model(self) -> bool:

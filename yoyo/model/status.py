@@ -52,3 +52,4 @@ class NodeStatus(NamedTuple):
     frozen: Freeze | None
     observed_at: datetime
     notes: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()  # id@version, as the ledger says they were loaded

@@ -11,7 +11,9 @@ from yoyo.model.machine import ModelFacts
 CHUNK_BYTES: Final = 64 * 1024 * 1024
 
 WEIGHTS, TOKENIZER, BYTES, ENGINE = "weights", "tokenizer", "bytes", "engine"
-KINDS: Final = (WEIGHTS, TOKENIZER, BYTES, ENGINE)
+ADAPTER: Final = "adapter"  # on its way to a node; its home is an OCI registry
+STAGED_KINDS: Final = (WEIGHTS, TOKENIZER, BYTES)
+KINDS: Final = (*STAGED_KINDS, ENGINE, ADAPTER)
 
 
 class StoredFile(NamedTuple):

@@ -6,14 +6,18 @@ import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.lives import Life
 from yoyo.errors import EngineFailed, NodeNotReady
 from yoyo.model.engine import Completion
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
-from yoyo.model.machine import MachineState
+from yoyo.model.machine import Endpoint, MachineState
 from yoyo.ops.context import Context
 from yoyo.ops.lease import renew_if_due
+
+if TYPE_CHECKING:
+    from yoyo.ops.adapters.load import Applied
 
 # The command gives up this long before its job's lease ends, so that never two write the outcome.
 _LEASE_MARGIN_S = 60
@@ -24,16 +28,22 @@ class Answer(NamedTuple):
 
     job_id: str
     completion: Completion
+    adapters: tuple[str, ...] = ()  # id@version of those that weighed in
 
 
-def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]:
+def ask(
+    ctx: Context, prompt: str, *, max_tokens: int, task: str | None = None
+) -> Iterator[str | Answer]:
     """Stream the answer: pieces of text, then one Answer.
+
+    With a `task`, the loaded adapters that serve it weigh in; otherwise those that are active.
+    The rows name each one that did.
 
     JOB_START is on the disk before the engine is asked, JOB_COMPLETE after the last piece;
     a stream that breaks, or a reader that goes away, is booked as an error.
 
     Raises:
-        NodeNotReady, EngineFailed, LedgerCorrupt, LedgerWriteFailed.
+        NodeNotReady, EngineFailed, AdapterNotLoaded, LedgerCorrupt, LedgerWriteFailed.
     """
     seen = ctx.machines.observe(ctx.node)
     life = ctx.book().current(ctx.node.name)
@@ -44,6 +54,7 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
             fix=f"Start it with `yoyo up --node {ctx.node.name}`.",
         )
     renew_if_due(ctx, seen)
+    applied = _applied(ctx, life, seen.endpoint, task)
     start = Entry(
         EventType.JOB_START,
         ctx.node.module_id,
@@ -52,6 +63,7 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
         CompletionStatus.PENDING,
         ctx.operator,
         input_hash="sha256:" + hashlib.sha256(prompt.encode()).hexdigest(),
+        adapter_versions=applied.names if applied is not None else (),
     )
     lease_s = ctx.node.guards.job_lease_s
     gives_up = ctx.clock.now() + timedelta(seconds=max(lease_s - _LEASE_MARGIN_S, lease_s / 2))
@@ -60,7 +72,11 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
     done: Completion | None = None
     try:
         for piece in ctx.engine.complete(
-            seen.endpoint, prompt, max_tokens=max_tokens, timeout=120.0
+            seen.endpoint,
+            prompt,
+            max_tokens=max_tokens,
+            timeout=120.0,
+            scales=applied.scales if applied is not None else None,
         ):
             if isinstance(piece, Completion):
                 done = piece
@@ -79,7 +95,17 @@ def ask(ctx: Context, prompt: str, *, max_tokens: int) -> Iterator[str | Answer]
     finally:
         if ctx.clock.now() <= gives_up + timedelta(seconds=_LEASE_MARGIN_S / 2):
             ctx.ledger.append(_outcome(start, done, failure))
-    yield Answer(start.job_id, done)
+    yield Answer(start.job_id, done, start.adapter_versions)
+
+
+def _applied(ctx: Context, life: Life, endpoint: Endpoint, task: str | None) -> Applied | None:
+    """What the request is to be answered with; None: nothing of adapters is known here."""
+    if ctx.on_adapters is None and not life.adapters:
+        return None
+    from yoyo.ops.adapters.load import applied
+    from yoyo.ops.adapters.stack import scales_for
+
+    return applied(ctx, life, endpoint, None if task is None else scales_for(ctx, life, task))
 
 
 def _outcome(start: Entry, done: Completion | None, failure: tuple[CompletionStatus, str]) -> Entry:
@@ -100,6 +126,7 @@ def _outcome(start: Entry, done: Completion | None, failure: tuple[CompletionSta
         start.operator_id,
         error_code=code,
         input_hash=start.input_hash,
+        adapter_versions=start.adapter_versions,
         cache_hit_ratio=cached,
         tokens_processed=tokens,
         gpu_seconds=seconds,

@@ -11,6 +11,7 @@ from yoyo.model.settings import NodeSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from yoyo.ops.adapters.context import AdapterContext
     from yoyo.ops.store_context import StoreContext
     from yoyo.ports.clock import Clock
     from yoyo.ports.engine import Engine
@@ -38,6 +39,7 @@ class Context(NamedTuple):
     samples: SampleStore
     progress: Progress
     on_store: Callable[[], StoreContext]  # opens the store when it is asked for, not before
+    on_adapters: Callable[[], AdapterContext] | None = None  # None: there is no registry file
 
     def book(self) -> Book:
         """The ledger, reduced."""

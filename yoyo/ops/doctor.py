@@ -37,6 +37,7 @@ def doctor(ctx: Context) -> list[Check]:
             checks.append(Check(name, "ok" if ok else "fail", finding, remedy))
     examined: tuple[tuple[str, Callable[[Context], Check]], ...] = (
         ("store", _store),
+        ("adapters", _adapters),
         ("start", _start),
         ("kill switch", _kill_switch),
         ("ledger", _ledger),
@@ -89,6 +90,23 @@ def _store(ctx: Context) -> Check:
         return Check("store", "warn", "no engine bundle matches: the node would build its engine",
                      "yoyo engine build, then yoyo engine publish")  # fmt: skip
     return Check("store", "ok", f"it has {' and '.join(each.name for each in node.taken)}")
+
+
+def _adapters(ctx: Context) -> Check:
+    if ctx.on_adapters is None or ctx.node.adapters == "none":
+        return Check("adapters", "ok", "the node runs without any")
+    from yoyo.core.adapters.trust import mistakes
+    from yoyo.ops.adapters.stack import selected
+
+    stack = selected(_resolved(ctx)).stack
+    if not stack:
+        return Check("adapters", "ok", "none is promoted for it")
+    names = ", ".join(each.registered.adapter.name for each in stack)
+    found = mistakes(ctx.on_adapters().trust())
+    if found:
+        return Check("adapters", "fail", f"{names} would be refused: {'; '.join(found)}",
+                     "say whose signatures count: `trust` in yoyo.yaml")  # fmt: skip
+    return Check("adapters", "ok", f"`up` verifies and loads {names}")
 
 
 def _kill_switch(ctx: Context) -> Check:

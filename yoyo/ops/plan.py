@@ -9,6 +9,7 @@ from yoyo.core.fit import Fit
 from yoyo.core.roofline import Roofline, roofline
 from yoyo.core.state import node_state
 from yoyo.errors import YoyoError
+from yoyo.model.adapter import Chosen
 from yoyo.model.freeze import Freeze
 from yoyo.model.machine import MachinePlan, MachineState
 from yoyo.model.settings import Provided
@@ -37,6 +38,7 @@ class PlanResult(NamedTuple):
     frozen: Freeze | None
     fit: Fit | None = None  # None: no model, or the node's memory is unknown
     taken: tuple[Provided, ...] = ()  # from the store: weights, engine bundle
+    adapters: tuple[Chosen, ...] = ()  # selected; `up` verifies them
 
 
 def plan(ctx: Context) -> PlanResult:
@@ -53,6 +55,7 @@ def plan(ctx: Context) -> PlanResult:
     healthy = is_healthy(ctx, seen)
     state, _ = node_state(book.last(ctx.node.name), seen, healthy=healthy)
     machine = ctx.machines.plan(ctx.node) if seen.state in GONE else None
+    adapters = _adapters(ctx) if machine is not None else ()
     forecast = outlook(ctx, book)
     frozen = ctx.killswitch.state()
     if machine is None and life is not None and life.teardown_at is None:
@@ -64,6 +67,7 @@ def plan(ctx: Context) -> PlanResult:
         actions = [] if machine is not None else ["finish the teardown that was cut short"]
         if life is not None:
             actions.append(f"book the end of {life.job_id}")
+        actions += [f"verify and fetch {each.registered.adapter.name}" for each in adapters]
         actions += [
             "book BOOT_REQUEST",
             f"create the machine on driver {ctx.node.driver}",
@@ -91,7 +95,16 @@ def plan(ctx: Context) -> PlanResult:
         frozen=frozen,
         fit=fit_of(facts, ctx.node) if facts else None,
         taken=ctx.node.taken,
+        adapters=adapters,
     )
+
+
+def _adapters(ctx: Context) -> tuple[Chosen, ...]:
+    if ctx.on_adapters is None:
+        return ()
+    from yoyo.ops.adapters.stack import selected
+
+    return selected(ctx).stack
 
 
 def _swaps(ctx: Context) -> list[str]:

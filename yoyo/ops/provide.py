@@ -78,7 +78,7 @@ def take(ctx: Context) -> None:
         What `pull` raises.
     """
     store = ctx.on_store()
-    _tell(store, ctx.node)
+    tell(ctx)
     for each in ctx.node.taken:
         manifest = shelf.document(store.store, each.manifest)
         if adopted_files(store, manifest) is not None:
@@ -140,13 +140,19 @@ def _bundle(
     return _agreed(store, shelf.need(store.store, choice.chosen.kind, choice.chosen.name))
 
 
-def _tell(store: StoreContext, node: NodeSettings) -> None:
+def tell(ctx: Context) -> None:
+    """Write down in the store what the node runs from, so that `gc` leaves it.
+
+    Raises:
+        StoreUnavailable, StoreDenied, StoreFull.
+    """
+    node = ctx.node
     document = {
         "manifests": sorted(each.manifest for each in node.taken),
         "artefacts": sorted({sha256 for each in node.taken for _, _, sha256 in each.files}),
     }
     data = json.dumps(document, indent=1).encode() + b"\n"
-    store.store.put(store_keys.node(node.name), data)
+    ctx.on_store().store.put(store_keys.node(node.name), data)
 
 
 def forget(ctx: Context) -> None:

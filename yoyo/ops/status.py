@@ -7,9 +7,9 @@ from yoyo.core.idle import decide, monitor_armed
 from yoyo.core.lives import Book, Life
 from yoyo.core.money import cost_of, day_start, month_start, seconds_between, spend
 from yoyo.core.state import node_state
-from yoyo.errors import LedgerCorrupt, LedgerWriteFailed, StateUnwritable
+from yoyo.errors import LedgerCorrupt, LedgerWriteFailed, StateUnwritable, YoyoError
 from yoyo.model.engine import Health, Slots
-from yoyo.model.machine import GuardStatus, MachineState, Observation
+from yoyo.model.machine import Endpoint, GuardStatus, MachineState, Observation
 from yoyo.model.status import CostStatus, NodeStatus
 from yoyo.ops.context import Context
 from yoyo.ops.lease import renew_if_due
@@ -44,7 +44,10 @@ def status(ctx: Context) -> NodeStatus:
             f"{book.bad_rows[0].line}: run `yoyo ledger verify`"
         )
     notes += [f"the engine refuses this controller: {refusal}"] if refusal else []
-    notes += _warnings(seen, book.current(ctx.node.name))
+    current = book.current(ctx.node.name)
+    if healthy and current is not None and current.adapters and seen.endpoint is not None:
+        notes += _dropped(ctx, current, seen.endpoint)
+    notes += _warnings(seen, current)
     return NodeStatus(
         node_id=ctx.node.name,
         module_id=ctx.node.module_id,
@@ -60,6 +63,7 @@ def status(ctx: Context) -> NodeStatus:
         frozen=ctx.killswitch.state(),
         observed_at=ctx.clock.now(),
         notes=tuple(notes),
+        adapters=current.adapters if current is not None else (),
     )
 
 
@@ -82,6 +86,18 @@ def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, s
         return False, "", None, ""
     model = seen.model or ctx.engine.model_name(seen.endpoint)
     return True, model, ctx.engine.slots(seen.endpoint), ""
+
+
+def _dropped(ctx: Context, life: Life, endpoint: Endpoint) -> list[str]:
+    from yoyo.ops.adapters.load import dropped
+
+    try:
+        names = dropped(ctx, life, endpoint)
+    except YoyoError as error:
+        return [f"which adapters it uses is not known: {error.why or error.what}"]
+    if not names:
+        return []
+    return [f"{', '.join(names)} does not weigh in: `yoyo up` brings it back"]
 
 
 def _warnings(seen: Observation, life: Life | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.core.disk_cost import plus_disk
 from yoyo.core.lives import Book, Life
@@ -39,6 +39,9 @@ from yoyo.ops.settle import (
 )
 from yoyo.ports.machines import NeedsHandover
 
+if TYPE_CHECKING:
+    from yoyo.ops.adapters.stack import Stack
+
 # A second `up` waits for the first one; a little longer than the first may take.
 _LOCK_SLACK_S = 30
 # Looking again after a twentieth of the time waited so far finds readiness at most 5 % late.
@@ -59,6 +62,15 @@ class UpResult(NamedTuple):
     guards: tuple[GuardStatus, ...]
     seconds: float  # from the command's start to now
     notes: tuple[str, ...]
+
+
+class _Start(NamedTuple):
+    """One start under way."""
+
+    life: Life
+    allow_unguarded: bool
+    expected_s: int = 0
+    stack: Stack | None = None  # None: not known to this command, which found the node starting
 
 
 class Outlook(NamedTuple):
@@ -118,6 +130,8 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         if life is not None:
             seen = _join(ctx, life, seen, wait, allow_unguarded)
             notes += _tidy(ctx) if wait and life.booted_at is None else []
+            if wait and life.booted_at is not None and _needs_adapters(ctx, life, seen):
+                _load(ctx, _Start(life, allow_unguarded), seen)
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
         if ctx.node.takes_from_store:
             from yoyo.ops.provide import provided
@@ -137,19 +151,54 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
             from yoyo.ops.provide import take
 
             take(ctx)
-        life = _intent(ctx)
+        ctx, stack = _with_adapters(ctx)
+        start = _Start(_intent(ctx), allow_unguarded, expected_s, stack)
+        life = start.life
         try:
             ctx.progress.phase("creating", f"machine on driver {ctx.node.driver}")
             ctx.machines.create(ctx.node, life.job_id)
             seen = ctx.machines.observe(ctx.node)
             if wait:
-                seen = _until_ready(ctx, life, allow_unguarded, expected_s)
+                seen = _until_ready(ctx, start)
             else:
                 refuse_frozen(ctx)
         except BaseException as error:
             raise _undo(ctx, life, error) from error
         notes += _tidy(ctx) if wait else []
         return _result(ctx, life, seen, notes, begun, already_up=False, waited=wait)
+
+
+def _with_adapters(ctx: Context) -> tuple[Context, Stack | None]:
+    """The node with its adapters: verified, and where it can fetch them. None: it has none."""
+    if ctx.on_adapters is None:
+        return ctx, None
+    from yoyo.ops.adapters.shelve import shelved
+    from yoyo.ops.adapters.stack import prepared
+
+    ctx, stack = prepared(ctx)
+    return shelved(ctx), stack
+
+
+def _needs_adapters(ctx: Context, life: Life, seen: Observation) -> bool:
+    """Whether a node that is up answers without its adapters: nobody waited for its boot, or its
+    engine was started anew."""
+    if ctx.on_adapters is None or seen.endpoint is None:
+        return False
+    from yoyo.ops.adapters.load import dropped
+
+    return life.proof is None or bool(dropped(ctx, life, seen.endpoint))
+
+
+def _load(ctx: Context, start: _Start, seen: Observation) -> None:
+    """The adapters at their scales in the healthy engine, and booked."""
+    if ctx.on_adapters is None or seen.endpoint is None:
+        return
+    from yoyo.ops.adapters.load import load
+    from yoyo.ops.adapters.stack import prepared
+    from yoyo.ops.provide import provided
+
+    stack = start.stack or prepared(provided(ctx))[1]
+    load(ctx, start.life, seen.endpoint, stack.scales, stack.proof)
 
 
 def _settled(ctx: Context) -> tuple[Book, Observation, list[str]]:
@@ -178,7 +227,7 @@ def _join(
     """The node runs or is starting: wait for it, as the command that began it would."""
     if life.booted_at is None and wait:
         try:
-            return _until_ready(ctx, life, allow_unguarded)
+            return _until_ready(ctx, _Start(life, allow_unguarded))
         except BaseException as error:
             raise _undo(ctx, life, error) from error
     if life.booted_at is None or is_healthy(ctx, seen):
@@ -210,21 +259,20 @@ def _intent(ctx: Context) -> Life:
     return Life(row.entry.job_id, ctx.node.name, ctx.node.module_id, row.timestamp)
 
 
-def _until_ready(
-    ctx: Context, life: Life, allow_unguarded: bool, expected_s: int = 0
-) -> Observation:
+def _until_ready(ctx: Context, start: _Start) -> Observation:
     """Wait for a healthy engine, read the guards back, look at the kill switch once more."""
-    seen = _wait_healthy(ctx, life, expected_s)
+    seen = _wait_healthy(ctx, start.life, start.expected_s)
     armed = {guard.name for guard in seen.guards if guard.armed}
     missing = [name for name, _ in ctx.machines.caps(ctx.node) if name not in armed]
-    if missing and not allow_unguarded:
+    if missing and not start.allow_unguarded:
         raise GuardNotArmed(
             f"Node {ctx.node.name} started, but {', '.join(missing)} did not arm.",
             why="A node that nothing stops by itself can cost money unnoticed.",
             fix="See `yoyo doctor`; `yoyo up --allow-unguarded` runs it all the same.",
         )
     refuse_frozen(ctx)
-    ctx.ledger.append(boot_complete(life, ctx.operator))
+    _load(ctx, start, seen)
+    ctx.ledger.append(boot_complete(start.life, ctx.operator))
     return seen
 
 

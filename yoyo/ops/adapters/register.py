@@ -1,0 +1,129 @@
+"""`yoyo adapters register`, `promote`, `retire`, `rollback`: changing the registry file."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from yoyo.core.adapters import stages
+from yoyo.model.adapter import Stage
+from yoyo.ops.adapters.examine import Examined, examine, judged
+from yoyo.ops.adapters.refs import parsed, registered
+from yoyo.ops.adapters.rows import change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from yoyo.model.adapter import AdapterBook, Registered
+    from yoyo.model.oci import Reference
+    from yoyo.ops.adapters.context import AdapterContext
+
+
+class Changed(NamedTuple):
+    """Where a version stands now, and the one that made room for it."""
+
+    registered: Registered
+    replaced: Registered | None = None
+
+
+def register(
+    ctx: AdapterContext, ref: Reference, *, notes: str = "", scale: Decimal | None = None
+) -> Changed:
+    """Verify the adapter at this pinned reference and enter it; a sign-off is entered with it.
+
+    Registering the same again takes in a sign-off that has come since.
+
+    Raises:
+        AdapterRefused, AdapterStageWrong, what `examine` raises, AdapterBookInvalid,
+        StateUnwritable, NodeBusy, LedgerCorrupt, LedgerWriteFailed.
+    """
+    examined = judged(examine(ctx, ref, sign_off=False))
+    adapter, verdict = examined.artefact.adapter, examined.verdict
+    with change(ctx, "register", adapter, ref.digest):
+        book = ctx.book.change(
+            lambda book: stages.register(
+                book,
+                adapter,
+                f"{ref.place}@{ref.digest}",
+                sign_off=verdict.sign_off,
+                result=verdict.result,
+                at=ctx.clock.now(),
+                by=ctx.operator,
+                notes=notes,
+                scale=scale,
+            )
+        )
+    return Changed(registered(book, adapter.name))
+
+
+def promote(ctx: AdapterContext, name: str) -> Changed:
+    """Make a version the one that nodes get. It is verified again, sign-off included.
+
+    Raises:
+        AdapterRefused, AdapterStageWrong, what `examine` raises, AdapterBookInvalid,
+        StateUnwritable, NodeBusy, LedgerCorrupt, LedgerWriteFailed.
+    """
+    return _moved(ctx, "promote", name, stages.promote, verify=True)
+
+
+def rollback(ctx: AdapterContext, adapter_id: str) -> Changed:
+    """Bring the version back that was promoted before the present one; it is verified again.
+
+    Raises:
+        As `promote` does.
+    """
+    return _moved(ctx, "rollback", adapter_id, stages.rollback, verify=True)
+
+
+def retire(ctx: AdapterContext, name: str) -> Changed:
+    """Take a version out of use; nodes that run it keep it until they are started anew.
+
+    Raises:
+        AdapterStageWrong, AdapterBookInvalid, StateUnwritable, NodeBusy, LedgerCorrupt,
+        LedgerWriteFailed.
+    """
+    return _moved(ctx, "retire", name, stages.retire, verify=False)
+
+
+def reject(ctx: AdapterContext, name: str) -> Changed:
+    """Refuse a version for good; see `retire`."""
+    return _moved(ctx, "reject", name, stages.reject, verify=False)
+
+
+def verified(ctx: AdapterContext, entry: Registered, base: str = "") -> Examined:
+    """A registered version, verified as it would be before it is loaded.
+
+    Raises:
+        AdapterRefused, and what `examine` raises.
+    """
+    return judged(examine(ctx, parsed(entry.ref), base=base, registered=entry))
+
+
+class _Step(Protocol):
+    def __call__(
+        self, book: AdapterBook, name: str, /, *, at: datetime, by: str
+    ) -> Sequence[Registered]: ...
+
+
+def _moved(ctx: AdapterContext, action: str, name: str, step: _Step, *, verify: bool) -> Changed:
+    """Take a step that was tried on the book as it is: what it refuses costs no row."""
+    steps = step(ctx.book.read(), name, at=ctx.clock.now(), by=ctx.operator)
+    if not steps:  # it stands there already
+        return Changed(registered(ctx.book.read(), name))
+    wanted = _END[action]
+    entry = next(each for each in steps if each.stage is wanted)
+    if verify:
+        verified(ctx, entry)
+    with change(ctx, action, entry.adapter, entry.digest):
+        book = ctx.book.change(lambda book: step(book, name, at=ctx.clock.now(), by=ctx.operator))
+    gone = next((each for each in steps if each.adapter.name != entry.adapter.name), None)
+    return Changed(registered(book, entry.adapter.name), gone)
+
+
+_END: Final = {
+    "promote": Stage.PROMOTED,
+    "rollback": Stage.PROMOTED,
+    "retire": Stage.RETIRED,
+    "reject": Stage.REJECTED,
+}

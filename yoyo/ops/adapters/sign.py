@@ -1,0 +1,139 @@
+"""`yoyo adapters sign`, `attest`, `evaluate`: a statement about an adapter, signed and attached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from yoyo.core.adapters import statements
+from yoyo.core.oci_manifest import bundle_manifest
+from yoyo.errors import SigningFailed
+from yoyo.model.oci import IMAGE_MANIFEST, Descriptor
+from yoyo.model.signing import PROVENANCE, SIGNATURE, TEST_RESULT
+from yoyo.ops.adapters.examine import artefact_at
+
+if TYPE_CHECKING:
+    from yoyo.core.adapters.statements import Training
+    from yoyo.model.adapter import AdapterVersion
+    from yoyo.model.oci import Reference
+    from yoyo.model.signing import Identity
+    from yoyo.ops.adapters.context import AdapterContext
+
+
+class Attached(NamedTuple):
+    """A bundle that was attached to an adapter."""
+
+    ref: Reference  # pinned, of the adapter
+    adapter: AdapterVersion
+    predicate_type: str
+    identity: Identity
+    bundle: str  # sha256:<hex>
+    statement: str  # sha256:<hex> of what was signed
+
+
+class TestResult(NamedTuple):
+    """What an evaluation found."""
+
+    verdict: str  # PASSED, WARNED or FAILED
+    suite: str  # its name
+    suite_uri: str = ""
+    suite_digest: str = ""  # sha256:<hex>
+    passed: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    url: str = ""
+
+
+def sign(ctx: AdapterContext, ref: Reference, *, public_log: bool = False) -> Attached:
+    """Sign the adapter at this pinned reference.
+
+    Raises:
+        SigningFailed, and what `artefact_at` and attaching raise.
+    """
+    adapter = artefact_at(ctx, ref).adapter
+    statement = statements.signature(adapter.name, ref.digest)
+    return _attach(ctx, ref, adapter, SIGNATURE, statement, public_log)
+
+
+def attest(
+    ctx: AdapterContext, ref: Reference, training: Training, *, public_log: bool = False
+) -> Attached:
+    """Attach the adapter's provenance; see `sign`."""
+    adapter = artefact_at(ctx, ref).adapter
+    with _writable():
+        statement = statements.provenance(adapter.name, ref.digest, adapter, training)
+    return _attach(ctx, ref, adapter, PROVENANCE, statement, public_log)
+
+
+def evaluate(
+    ctx: AdapterContext, ref: Reference, result: TestResult, *, public_log: bool = False
+) -> Attached:
+    """Attach an evaluator's word on the adapter; see `sign`."""
+    adapter = artefact_at(ctx, ref).adapter
+    with _writable():
+        statement = statements.test_result(
+            adapter.name,
+            ref.digest,
+            result=result.verdict,
+            suite=(result.suite, result.suite_uri, result.suite_digest),
+            passed=result.passed,
+            warned=result.warned,
+            failed=result.failed,
+            url=result.url,
+        )
+    return _attach(ctx, ref, adapter, TEST_RESULT, statement, public_log)
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except statements.StatementError as error:
+        raise SigningFailed(
+            "Nothing was signed: the statement would be refused.",
+            why=str(error),
+            fix="Correct what was given; docs/formats/attestations.md has whole examples.",
+        ) from error
+
+
+def _attach(
+    ctx: AdapterContext,
+    ref: Reference,
+    adapter: AdapterVersion,
+    predicate_type: str,
+    statement: bytes,
+    public_log: bool,
+) -> Attached:
+    signer = ctx.signer()
+    if signer.public and not adapter.shared and not public_log:
+        raise SigningFailed(
+            f"{adapter.name} was not signed: the public log would tell who it is for.",
+            why=f"Everybody can read there for ever that {signer.identity.subject} signs for "
+            f"{adapter.module_id}.",
+            fix="Set signing.trust_config to a Sigstore of your own, or signing.mode to key; "
+            "`--public-log` signs it there all the same.",
+        )
+    identity = signer.identity
+    bundle = signer.sign(statement)
+    registry = ctx.registry()
+    document = registry.manifest(ref)
+    subject = Descriptor(IMAGE_MANIFEST, ref.digest, len(document))
+    made = bundle_manifest(subject, bundle, predicate_type, ctx.clock.now())
+
+    registry.push(ref, made.config, made.config_bytes, _silent)
+    registry.push(ref, made.layer, bundle, _silent)
+    registry.attach(ref, subject, made.document)
+    return Attached(
+        ref,
+        adapter,
+        predicate_type,
+        identity,
+        f"sha256:{sha256(bundle).hexdigest()}",
+        f"sha256:{sha256(statement).hexdigest()}",
+    )
+
+
+def _silent(_done: int, _total: int) -> None:
+    """A bundle is too small to be worth a bar."""
