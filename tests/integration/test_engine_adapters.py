@@ -184,11 +184,10 @@ def test_a_client_that_names_no_scales_never_goes_on_from_another_s_prompt(
     CLIENT.rescale(both, {0: 1.0}, 30)
     expected = fresh(1, 0, LONG)
     for _ in range(3):  # round the slots
-        named = {"lora": [each(0, 0), each(1, 1)], "cache_prompt": True}
-        assert not ask(both, **named).same_as(expected)
+        other, own = [each(0, 0), each(1, 1)], [each(0, 1), each(1, 0)]
+        assert not ask(both, lora=other, cache_prompt=True).same_as(expected)
         assert ask(both).same_as(expected)
-        own = {"lora": [each(0, 1), each(1, 0)], "cache_prompt": True}
-        assert ask(both, **own).same_as(expected)
+        assert ask(both, lora=own, cache_prompt=True).same_as(expected)
 
 
 def test_a_completion_is_under_the_scales_that_it_names(both: Endpoint) -> None:

@@ -24,6 +24,7 @@ class OciRegistry(Protocol):
 
         Raises:
             ArtefactMissing, ArtefactCorrupt.
+            AdapterInvalid: it is no OCI image manifest.
         """
         ...
 
@@ -68,6 +69,7 @@ class OciRegistry(Protocol):
 
         Raises:
             ArtefactCorrupt: `source` has other bytes.
+            SourceFailed: it cannot be read.
             StoreFull.
         """
         ...
@@ -81,6 +83,10 @@ class OciRegistry(Protocol):
 
         Where the registry does not keep the list itself, the fallback tag of the subject gets it:
         read, changed, written and read again until the entry is there.
+
+        Raises:
+            AdapterInvalid, ArtefactCorrupt: something else lies under the fallback tag.
+            StateUnwritable.
         """
         ...
 
