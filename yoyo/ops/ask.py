@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.core.lives import Life
-from yoyo.errors import EngineFailed, NodeNotReady
+from yoyo.errors import EngineFailed
 from yoyo.model.engine import Completion
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
-from yoyo.model.machine import Endpoint, MachineState
+from yoyo.model.machine import Endpoint
 from yoyo.ops.context import Context
 from yoyo.ops.lease import renew_if_due
+from yoyo.ops.running import running
 
 if TYPE_CHECKING:
     from yoyo.ops.adapters.load import Applied
@@ -45,16 +46,9 @@ def ask(
     Raises:
         NodeNotReady, EngineFailed, AdapterNotLoaded, LedgerCorrupt, LedgerWriteFailed.
     """
-    seen = ctx.machines.observe(ctx.node)
-    life = ctx.book().current(ctx.node.name)
-    if seen.state is not MachineState.RUNNING or seen.endpoint is None or life is None:
-        raise NodeNotReady(
-            f"Node {ctx.node.name} is not up.",
-            why=f"The machine is {seen.state}.",
-            fix=f"Start it with `yoyo up --node {ctx.node.name}`.",
-        )
+    life, seen, endpoint = running(ctx)
     renew_if_due(ctx, seen)
-    applied = _applied(ctx, life, seen.endpoint, task)
+    applied = _applied(ctx, life, endpoint, task)
     start = Entry(
         EventType.JOB_START,
         ctx.node.module_id,
@@ -72,7 +66,7 @@ def ask(
     done: Completion | None = None
     try:
         for piece in ctx.engine.complete(
-            seen.endpoint,
+            endpoint,
             prompt,
             max_tokens=max_tokens,
             timeout=120.0,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.errors import AdapterNotLoaded, NodeNotReady
-from yoyo.model.machine import MachineState
+from yoyo.errors import AdapterNotLoaded
 from yoyo.ops.adapters.load import load
 from yoyo.ops.adapters.stack import prepared
 from yoyo.ops.down import down
 from yoyo.ops.locking import node_lock
 from yoyo.ops.provide import provided
+from yoyo.ops.running import running
 from yoyo.ops.up import up
 
 if TYPE_CHECKING:
-    from yoyo.core.lives import Life
     from yoyo.model.adapter import Loaded, Selection
-    from yoyo.model.machine import Endpoint
     from yoyo.ops.context import Context
 
 _LOCK_WAIT_S = 30.0
@@ -63,7 +61,7 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
         `up` raise.
     """
     with node_lock(ctx, "adapters activate", wait_s=_LOCK_WAIT_S):
-        life, endpoint = running(ctx)
+        life, _, endpoint = running(ctx)
         ready, stack = prepared(provided(ctx), task)
         there = {each.name for each in ctx.engine.adapters(endpoint)}
         missing = [each.name for each in ready.node.loras if each.name not in there]
@@ -82,30 +80,13 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
     return Activated(ctx.node.name, names, stack.proof, bool(missing), stack.selection)
 
 
-def running(ctx: Context) -> tuple[Life, Endpoint]:
-    """The node's life and where its engine answers.
-
-    Raises:
-        NodeNotReady.
-    """
-    seen = ctx.machines.observe(ctx.node)
-    life = ctx.book().current(ctx.node.name)
-    if seen.state is not MachineState.RUNNING or seen.endpoint is None or life is None:
-        raise NodeNotReady(
-            f"Node {ctx.node.name} is not up.",
-            why=f"The machine is {seen.state}.",
-            fix=f"Start it with `yoyo up --node {ctx.node.name}`.",
-        )
-    return life, seen.endpoint
-
-
 def active(ctx: Context) -> Active:
     """What the engine uses, beside what the ledger says was loaded and who vouched for it.
 
     Raises:
         NodeNotReady, EngineFailed.
     """
-    life, endpoint = running(ctx)
+    life, _, endpoint = running(ctx)
     loaded = ctx.engine.adapters(endpoint)
     record = _record(ctx, life.proof)
     known = {each.name: each for each in record.adapters}
