@@ -147,9 +147,8 @@ def medians(found: dict[str, list[Run]]) -> dict[str, dict[str, float]]:
 def ratio(found: dict[str, list[Run]], ours: str, *theirs: str) -> float:
     """Ours to the faster of theirs, turn by turn; the median."""
     each = zip(found[ours], *(found[name] for name in theirs), strict=True)
-    return round(
-        statistics.median(run.seconds / min(o.seconds for o in others) for run, *others in each), 2
-    )
+    ratios = [run.seconds / min(other.seconds for other in others) for run, *others in each]
+    return float(round(statistics.median(ratios), 2))
 
 
 def judged(value: float, bar: float) -> dict[str, object]:
@@ -160,8 +159,9 @@ class Moving:
     """One adapter of random bytes, moved by everybody in turn."""
 
     def __init__(self, home: Path, registry: RegistryLab, oras: str, megabytes: int) -> None:
+        home.mkdir()
         self.home, self.registry, self.oras = home, registry, oras
-        self.layout, self.out = home / f"{megabytes}.oci", home / "out"
+        self.layout, self.out = home / "packed.oci", home / "out"
         self.file = written(home / "weights.gguf", megabytes * 1_000_000)
         self._laid_out()
         (home / "yoyo.yaml").write_text(CONFIG)
@@ -245,7 +245,7 @@ def written(path: Path, size: int) -> Path:
 
 def moving(home: Path, registry: RegistryLab, oras: str) -> dict[str, object]:
     """Push and pull, side by side."""
-    moved = Moving(home, registry, oras, MB)
+    moved = Moving(home / "moving", registry, oras, MB)
     cases = moved.pushes()
     pushed = turns(cases)
     cases["yoyo"]()
@@ -273,7 +273,7 @@ def memory(home: Path, registry: RegistryLab, oras: str) -> dict[str, object]:
     bare = Run([PYTHON, "-c", "pass"], home).peak_mb
     found: dict[str, object] = {"bare_mb": round(bare, 1), "bar_mb": MEMORY_BAR_MB}
     for megabytes in (MB, LARGE_MB):
-        moved = Moving(home, registry, oras, megabytes)
+        moved = Moving(home / f"{megabytes}", registry, oras, megabytes)
         push = moved.pushes()["yoyo"]().peak_mb - bare
         pull = moved.pulls()["yoyo"]().peak_mb - bare
         found[f"{megabytes}_MB"] = {
@@ -281,7 +281,7 @@ def memory(home: Path, registry: RegistryLab, oras: str) -> dict[str, object]:
             "pull_mb": round(pull, 1),
             "met": max(push, pull) < MEMORY_BAR_MB,
         }
-        shutil.rmtree(moved.layout)
+        shutil.rmtree(moved.home)
     return found
 
 

@@ -1436,6 +1436,16 @@ receive() {
   done
 }
 
+# remedy_of OBJECT: what to do about a damaged one. Nobody stages adapters: a start stores what is
+# missing.
+remedy_of() {
+  if [[ $SET_DIR == "$STATE"/adapters/* ]]; then
+    echo "remove $1 from $STORE: the next yoyo up stores it again"
+  else
+    echo 'run yoyo weights verify --deep, and stage it again'
+  fi
+}
+
 # fetch_chunk FILE CHUNK SHA256
 fetch_chunk() {
   local part=$SET_STATE/$1.part LENGTH got wrong
@@ -1454,7 +1464,7 @@ fetch_chunk() {
     echo "chunk $2 of ${SET_PATHS[$1]} came with sha256 $got instead of $3 ($wrong)"
   done
   set_failed "chunk $2 of ${SET_PATHS[$1]} in $SET_NAME is damaged" "its sha256 is $got, the manifest says $3" \
-    'run yoyo weights verify --deep, and stage it again'
+    "$(remedy_of "artefacts/sha256/${SET_DIGESTS[$1]:0:2}/${SET_DIGESTS[$1]}")"
 }
 
 fetch_manifest() {

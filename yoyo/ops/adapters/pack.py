@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -74,7 +75,7 @@ def pack(ctx: AdapterContext, request: PackRequest, base: BaseModel) -> PackResu
     except InvalidAdapter as error:
         raise _refused("The adapter does not fit its base model.", error) from error
     digest, size = ctx.files.digest(
-        weights_file, lambda done, total: ctx.progress.bytes("hashing", done, total)
+        weights_file, partial(ctx.progress.bytes, f"hashing {weights_file.name}")
     )
     adapter = AdapterVersion(
         request.id,
@@ -114,7 +115,7 @@ def data_digest(ctx: AdapterContext, text: str) -> str:
     if _DIGEST.match(text):
         return text
     path = Path(text)
-    return ctx.files.digest(path, lambda done, all_: ctx.progress.bytes("hashing", done, all_))[0]
+    return ctx.files.digest(path, partial(ctx.progress.bytes, f"hashing {path.name}"))[0]
 
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from yoyo.core import store_keys
 from yoyo.core.manifest import encode
@@ -42,37 +42,60 @@ def shelved(ctx: Context) -> Context:
             why=f"The store is {store.store.url}; the node reads gs:// as gce.service_account.",
             fix="Set `store` and gce.service_account, or `adapters: none` for the node.",
         )
-    sets = tuple(_shelve(store, each) for each in ctx.node.loras)
+    books = tuple(_described(store, each) for each in ctx.node.loras)
+    sets = tuple(each.provided for each in books)
     ctx = ctx._replace(node=ctx.node._replace(adapters_from_store=sets))
-    tell(ctx)
+    tell(ctx)  # before it is looked what is there: a collection may be under way
+    for lora, described in zip(ctx.node.loras, books, strict=True):
+        _put(store, lora, described)
     return ctx
 
 
-def _shelve(store: StoreContext, lora: LoraFile) -> Provided:
-    path = Path(lora.path)
-    starts = range(0, lora.size, CHUNK_BYTES)
-    lengths = [min(CHUNK_BYTES, lora.size - start) for start in starts]
+class _Described(NamedTuple):
+    """One adapter as a set of the store."""
+
+    provided: Provided
+    document: bytes  # its manifest
+    file: StoredFile
+
+
+def _described(store: StoreContext, lora: LoraFile) -> _Described:
     chunks = []
-    for start, length in zip(starts, lengths, strict=True):
+    for start, length in _ranges(lora):
         piece = sha256()
-        store.disk.feed(path, start, length, piece)
+        store.disk.feed(Path(lora.path), start, length, piece)
         chunks.append(piece.hexdigest())
     file = StoredFile(f"{lora.name}.gguf", lora.size, lora.sha256, tuple(chunks), _MEDIA_TYPE)
     manifest = Manifest(
         ADAPTER, f"lora-{lora.sha256[:24]}", (file,), Source(lora.manifest, ""), "", _ALWAYS, "yoyo"
     )
     document = encode(manifest)
-    key = store_keys.artefact(lora.sha256)
-    if store.store.stat(key) is None:
-        upload = store.store.upload(f"adapter-{lora.sha256[:32]}", lora.size)
-        for index, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            upload.put(index, path, start, length, chunks[index])
+    files = ((file.path, file.size, file.sha256),)
+    return _Described(Provided(lora.name, sha256(document).hexdigest(), files), document, file)
+
+
+def _put(store: StoreContext, lora: LoraFile, described: _Described) -> None:
+    key, objects = store_keys.artefact(lora.sha256), store.store
+    there = objects.stat(key)
+    if there is None or there.size != lora.size:
+        upload = objects.upload(f"adapter-{lora.sha256[:32]}", lora.size)
+        done, chunks = upload.done(), described.file.chunks
+        for index, (start, length) in enumerate(_ranges(lora)):
+            if done.get(index) != chunks[index]:
+                upload.put(index, Path(lora.path), start, length, chunks[index])
             store.progress.bytes(f"storing {lora.name}", start + length, lora.size)
-        upload.finish(key, tuple(chunks))
-    digest = sha256(document).hexdigest()
-    if store.store.stat(store_keys.document(digest)) is None:
-        store.store.put(store_keys.document(digest), document)
-    return Provided(lora.name, digest, ((file.path, file.size, file.sha256),))
+        if there is not None:  # cut short: an upload leaves what is there alone
+            objects.delete(key, generation=there.generation)
+        upload.finish(key, chunks)
+    key = store_keys.document(described.provided.manifest)
+    if objects.stat(key) is None or b"".join(objects.read(key)) != described.document:
+        objects.put(key, described.document)
+
+
+def _ranges(lora: LoraFile) -> list[tuple[int, int]]:
+    """Start and length of each chunk."""
+    starts = range(0, lora.size, CHUNK_BYTES)
+    return [(start, min(CHUNK_BYTES, lora.size - start)) for start in starts]
 
 
 _MEDIA_TYPE: Final = "application/octet-stream"
