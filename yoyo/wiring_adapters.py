@@ -9,26 +9,24 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from yoyo.drivers.convert.converter import LlamaCppConverter
 from yoyo.drivers.files.adapter_book import YamlAdapterBook
-from yoyo.drivers.files.adapter_files import LocalAdapterFiles
-from yoyo.drivers.files.layouts import FileLayouts
-from yoyo.drivers.files.ledger import CsvLedger
-from yoyo.drivers.files.locks import FileLocks
-from yoyo.drivers.files.proofs import FileProofs
-from yoyo.drivers.system.clock import SystemClock
-from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import ConfigInvalid, DriverUnavailable, SigningFailed
 from yoyo.model.ids import Secret
-from yoyo.model.signing import KEYLESS
-from yoyo.ops.adapters.context import AdapterContext
 
 if TYPE_CHECKING:
     from yoyo.model.settings import AdapterSettings, Settings
     from yoyo.model.signing import Identity, Trust
+    from yoyo.ops.adapters.context import AdapterContext
     from yoyo.ops.store_context import BytesProgress
+    from yoyo.ports.adapter_book import AdapterBookFile
     from yoyo.ports.oci import OciRegistry
     from yoyo.ports.signing import Signer, Verifier
+
+
+def adapter_book_for(settings: Settings) -> AdapterBookFile:
+    """The registry file alone: listing it needs none of what else there is."""
+    assert settings.adapters is not None  # noqa: S101 - configuration always has them
+    return YamlAdapterBook(settings.adapters.book)
 
 
 def adapter_context_for(
@@ -39,6 +37,16 @@ def adapter_context_for(
     Raises:
         DriverUnavailable: later, by the part that needs the extra `adapters`.
     """
+    from yoyo.drivers.convert.converter import LlamaCppConverter
+    from yoyo.drivers.files.adapter_files import LocalAdapterFiles
+    from yoyo.drivers.files.layouts import FileLayouts
+    from yoyo.drivers.files.ledger import CsvLedger
+    from yoyo.drivers.files.locks import FileLocks
+    from yoyo.drivers.files.proofs import FileProofs
+    from yoyo.drivers.system.clock import SystemClock
+    from yoyo.drivers.system.ids import SystemIds
+    from yoyo.ops.adapters.context import AdapterContext
+
     chosen = settings.adapters
     assert chosen is not None  # noqa: S101 - configuration always has them
     clock, workplace = SystemClock(), settings.state_dir / "adapters"
@@ -56,7 +64,7 @@ def adapter_context_for(
 
     return AdapterContext(
         settings=chosen,
-        book=YamlAdapterBook(chosen.book),
+        book=adapter_book_for(settings),
         registry=cache(lambda: _with_extra(lambda: _registry(env, workplace / "locks", opened))),
         signer=cache(lambda: _with_extra(lambda: _signer(chosen, env))),
         verifier=cache(lambda: _with_extra(lambda: _verifier(chosen))),
@@ -99,12 +107,15 @@ def _registry(env: Mapping[str, str], locks: Path, opened: ExitStack) -> OciRegi
     from yoyo.drivers.oci.credentials import Credentials
     from yoyo.drivers.oci.registry import HttpRegistry
     from yoyo.drivers.oci.session import Session
+    from yoyo.drivers.system.clock import SystemClock
 
     session = opened.enter_context(Session(credentials=Credentials(env=env)))
     return HttpRegistry(session, locks=locks, clock=SystemClock())
 
 
 def _signer(chosen: AdapterSettings, env: Mapping[str, str]) -> Signer:
+    from yoyo.model.signing import KEYLESS
+
     signing = chosen.signing
     if signing.mode == KEYLESS:
         from yoyo.drivers.sigstore.signer import SigstoreSigner
@@ -124,6 +135,8 @@ def _signer(chosen: AdapterSettings, env: Mapping[str, str]) -> Signer:
 
 
 def _verifier(chosen: AdapterSettings) -> Verifier:
+    from yoyo.model.signing import KEYLESS
+
     trust = chosen.trust
     if trust.mode == KEYLESS:
         from yoyo.drivers.sigstore.verifier import SigstoreVerifier

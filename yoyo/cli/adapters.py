@@ -260,10 +260,11 @@ def list_adapters(
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_adapters import listed_document, listed_text
         from yoyo.ops.adapters.listing import listed
+        from yoyo.wiring_adapters import adapter_book_for
 
-        with work.on_adapters() as ctx:
-            found = listed(ctx, module_id=module, stage=stage)
-        work.out.emit(listed_document(found), lambda: listed_text(found))
+        found = listed(adapter_book_for(work.loaded.settings), module_id=module, stage=stage)
+        data = listed_document(found) if json else None  # of a thousand, it takes its time
+        work.out.emit(data, lambda: listed_text(found))
 
 
 for statement in (adapters_sign.sign, adapters_sign.attest, adapters_sign.evaluate):

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from yoyo.core.adapters.book_fields import DEFAULTS, FIELDS, Wrong, shown
 from yoyo.core.adapters.book_form import SCHEMA, STACK
-from yoyo.core.adapters.book_text import MAX_ENTRIES, BookError, Node, read_tree
+from yoyo.core.adapters.book_quick import read_quick
+from yoyo.core.adapters.book_text import MAX_BYTES, MAX_ENTRIES, BookError, Node, read_tree
 from yoyo.core.adapters.names import InvalidAdapter, check_id
 from yoyo.core.manifest_fields import ManifestError
 from yoyo.model.adapter import MAX_STACK, AdapterBook, AdapterVersion, Registered, Stage
@@ -47,6 +48,25 @@ def parse_document(text: str) -> Document:
     Raises:
         BookError.
     """
+    return _quick(text) or _careful(text)
+
+
+def _quick(text: str) -> Document | None:
+    """A file in yoyo's own form and without a mistake; None: read it carefully."""
+    found = read_quick(text) if len(text) <= MAX_BYTES else None
+    if found is None or len(found) > MAX_ENTRIES:
+        return None
+    mistakes: list[str] = []
+    for registered, _, line in found:
+        _check_stage(registered, line, mistakes)
+    _check_together([(each.registered, each.line) for each in found], mistakes)
+    if mistakes:
+        return None
+    book = AdapterBook(tuple(each.registered for each in found))
+    return Document(SCHEMA, book, tuple(each.line for each in found))
+
+
+def _careful(text: str) -> Document:
     top, line = read_tree(text)
     if not isinstance(top, dict):
         raise BookError([f"line {line}: the file is not an object with `schema` and `adapters`"])

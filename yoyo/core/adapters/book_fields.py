@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 # Far beyond any scale that still gives sense; below 0, the adapter is taken off the base.
 MAX_SCALE: Final = Decimal(10)
 _MAX_RANK: Final = 65536  # the artefact's own limit is lower; this bounds the number alone
-_MAX_STEPS: Final = 1000
+MAX_STEPS: Final = 1000
 _MAX_TASKS: Final = 64
 _MAX_BY: Final = 128
 
@@ -32,7 +32,7 @@ _SIGNED = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,20})?\Z")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,20})?\Z")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z\Z")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_STAGES: Final = {str(stage): stage for stage in Stage}
+STAGES: Final = {str(stage): stage for stage in Stage}
 
 
 class Wrong(ValueError):
@@ -135,9 +135,9 @@ def _tasks(value: object) -> tuple[str, ...]:
 
 
 def _stage(value: object) -> Stage:
-    found = _STAGES.get(_scalar(value))
+    found = STAGES.get(_scalar(value))
     if found is None:
-        raise Wrong(f"is {shown(value)}, not one of {', '.join(_STAGES)}")
+        raise Wrong(f"is {shown(value)}, not one of {', '.join(STAGES)}")
     return found
 
 
@@ -150,7 +150,12 @@ def _time(value: object) -> datetime:
 
 
 @_remembered
-def _by(value: object) -> str:
+def read_by(value: object) -> str:
+    """Who took a step.
+
+    Raises:
+        Wrong, ManifestError.
+    """
     text = checked_text(_scalar(value), "by")
     if not 0 < len(text) <= _MAX_BY:
         raise Wrong(f"is not a name of 1 to {_MAX_BY} characters")
@@ -163,14 +168,14 @@ def _notes(value: object) -> str:
     return text
 
 
-_STEP: Final[dict[str, Callable[[Any], Any]]] = {"stage": _stage, "at": _time, "by": _by}
+_STEP: Final[dict[str, Callable[[Any], Any]]] = {"stage": _stage, "at": _time, "by": read_by}
 
 
 def _history(value: object) -> tuple[Change, ...]:
     if not isinstance(value, list) or not value:
         raise Wrong("is not a list of at least one step")
-    if len(value) > _MAX_STEPS:
-        raise Wrong(f"has {len(value)} steps, at most {_MAX_STEPS}")
+    if len(value) > MAX_STEPS:
+        raise Wrong(f"has {len(value)} steps, at most {MAX_STEPS}")
     return tuple(_change(step, line) for step, line in value)
 
 
@@ -181,7 +186,7 @@ def _change(step: object, line: int) -> Change:
         raise Wrong(f"has a step {'with the unknown key' if key in step else 'without'} "
                      f"{shown(key)}", line)  # fmt: skip
     try:
-        return Change(_stage(step["stage"][0]), _time(step["at"][0]), _by(step["by"][0]))
+        return Change(_stage(step["stage"][0]), _time(step["at"][0]), read_by(step["by"][0]))
     except (Wrong, ManifestError) as error:
         raise Wrong(f"has a step whose value {error}", line) from error
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from yoyo.drivers.llamacpp.http import (
-    MAX_ANSWER_BYTES,
     HttpError,
     check_key,
     connect,
     get,
     parse_url,
+    read_answer,
 )
 from yoyo.errors import EngineFailed
 from yoyo.model.adapter import Loaded
@@ -152,8 +152,7 @@ def _get(endpoint: Endpoint, path: str, deadline: float) -> bytes:
 
 
 def _post(endpoint: Endpoint, path: str, document: object, deadline: float) -> bytes:
-    """One POST within the deadline. HTTP/1.0: the answer is not chunked, and ends with the
-    connection; what was cut short is no JSON."""
+    """One POST within the deadline. HTTP/1.0: the answer is not chunked."""
     host, port = parse_url(endpoint.url, endpoint.pin)
     key = endpoint.key.reveal()
     check_key(key)
@@ -163,31 +162,16 @@ def _post(endpoint: Endpoint, path: str, document: object, deadline: float) -> b
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
     )
-    parts, size = [], 0
     try:
         with connect(endpoint.url, timeout=_left(deadline), pin=endpoint.pin) as connection:
             connection.settimeout(_left(deadline))
             connection.sendall(head.encode("ascii") + body)
-            while part := connection.recv(65536):
-                parts.append(part)
-                size += len(part)
-                if size > MAX_ANSWER_BYTES:
-                    raise HttpError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-                connection.settimeout(_left(deadline))
+            status, answer = read_answer(connection, deadline)
     except TimeoutError:
         raise HttpError(f"{path}: no answer in time") from None
     except OSError as error:
         raise HttpError(error.strerror or type(error).__name__) from None
-    return _split(path, b"".join(parts))
-
-
-def _split(path: str, answer: bytes) -> bytes:
-    head, found, body = answer.partition(b"\r\n\r\n")
-    words = head.split(b"\r\n", 1)[0].split(None, 2)
-    status = words[1] if len(words) > 1 else b""
-    if not found or not words[0].startswith(b"HTTP/1.") or len(status) != 3 or not status.isdigit():
-        raise HttpError("the answer is not HTTP")
-    return _accepted(path, int(status), body)
+    return _accepted(path, status, answer)
 
 
 def _accepted(path: str, status: int, body: bytes) -> bytes:

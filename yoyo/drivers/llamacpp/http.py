@@ -79,7 +79,7 @@ def get(url: str, path: str, *, key: str, timeout: float, pin: str = "") -> tupl
     with _explained(timeout), connect(url, timeout=timeout, pin=pin) as connection:
         connection.settimeout(_left(deadline))
         connection.sendall(request.encode("ascii"))
-        return _split(_read(connection, deadline))
+        return read_answer(connection, deadline)
 
 
 def connect(url: str, *, timeout: float, pin: str = "") -> socket.socket:
@@ -178,6 +178,16 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+def read_answer(connection: socket.socket, deadline: float) -> tuple[int, bytes]:
+    """Status and body of an answer; it ends where its length says, else with the connection.
+
+    Raises:
+        HttpError: too large, cut short, or not HTTP.
+        TimeoutError: `deadline`, as `time.monotonic` counts, has passed. OSError.
+    """
+    return _split(_read(connection, deadline))
 
 
 def _read(connection: socket.socket, deadline: float) -> bytes:

@@ -76,8 +76,10 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
     if missing:
         down(ctx)
         up(ctx._replace(node=ctx.node._replace(task=ctx.node.task if task is None else task)))
+        life, _, _ = running(ctx)  # verified once more by `up`, which booked a record of its own
+        return Activated(ctx.node.name, life.adapters, life.proof or "", True, stack.selection)
     names = tuple(each.name for each in stack.loras)
-    return Activated(ctx.node.name, names, stack.proof, bool(missing), stack.selection)
+    return Activated(ctx.node.name, names, stack.proof, False, stack.selection)
 
 
 def active(ctx: Context) -> Active:

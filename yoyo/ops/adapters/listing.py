@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.ops.adapters.examine import artefact_at, bundles_of
-
 if TYPE_CHECKING:
     from yoyo.model.adapter import Artefact, Registered
     from yoyo.model.oci import Reference
     from yoyo.ops.adapters.context import AdapterContext
+    from yoyo.ports.adapter_book import AdapterBookFile
 
 
 class Inspected(NamedTuple):
@@ -21,7 +20,7 @@ class Inspected(NamedTuple):
 
 
 def listed(
-    ctx: AdapterContext, *, module_id: str | None = None, stage: str | None = None
+    book: AdapterBookFile, *, module_id: str | None = None, stage: str | None = None
 ) -> tuple[Registered, ...]:
     """The registry file's versions, in its order.
 
@@ -30,7 +29,7 @@ def listed(
     """
     return tuple(
         each
-        for each in ctx.book.read().adapters
+        for each in book.read().adapters
         if module_id in (None, each.adapter.module_id) and stage in (None, each.stage.value)
     )
 
@@ -41,6 +40,9 @@ def inspect(ctx: AdapterContext, ref: Reference) -> Inspected:
     Raises:
         AdapterInvalid, ArtefactMissing, ArtefactCorrupt, RegistryUnavailable, RegistryDenied.
     """
+    # What is not needed to list, which has to be quick.
+    from yoyo.ops.adapters.examine import artefact_at, bundles_of
+
     artefact = artefact_at(ctx, ref)
     bundles = tuple((each.digest, each.claimed) for each in bundles_of(ctx, ref))
     return Inspected(ref, artefact, bundles)

@@ -68,7 +68,7 @@ def load(
             CompletionStatus.SUCCESS,
             ctx.operator,
             input_hash=proof,
-            adapter_versions=tuple(each.name for each in found if each.name in scales),
+            adapter_versions=tuple(each.name for each in found if scales.get(each.name)),
         )
     )
 
@@ -92,10 +92,13 @@ def applied(
     """The scales for one request: `wanted` by id@version, or what the engine is set to.
 
     Raises:
-        AdapterNotLoaded: the engine has an adapter that the ledger knows nothing of.
+        AdapterNotLoaded: the engine has an adapter that the ledger knows nothing of, or does not
+            use one that it was set to.
         EngineFailed.
     """
     found = ctx.engine.adapters(endpoint)
+    in_use = {each.name for each in found if wanted is not None or each.scale != 0.0}
+    _refuse_lost(ctx, set(life.adapters if wanted is None else wanted) - in_use)
     if not found:
         return Applied(None, ())
     _refuse_strangers(ctx, life, found)
@@ -114,4 +117,14 @@ def _refuse_strangers(ctx: Context, life: Life, found: tuple[Loaded, ...]) -> No
             why=f"It uses {', '.join(strangers)}; booked are {', '.join(life.adapters) or 'none'}.",
             fix=f"Restart it with what is registered: `yoyo down --node {ctx.node.name}`, "
             "`yoyo up`; and find out who set them.",
+        )
+
+
+def _refuse_lost(ctx: Context, lost: set[str]) -> None:
+    """An engine that was started anew by itself has its adapters, and uses none of them."""
+    if lost:
+        raise AdapterNotLoaded(
+            f"The engine of {ctx.node.name} does not use {', '.join(sorted(lost))} any more.",
+            why="It was set to, and booked; an engine that was started anew uses no adapter.",
+            fix=f"Run `yoyo adapters activate --node {ctx.node.name}`, which verifies them again.",
         )
