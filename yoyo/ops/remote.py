@@ -82,13 +82,18 @@ def bootstrap_script(ctx: Context) -> str:
     """The script that the node would set itself up with.
 
     Raises:
-        NotSupported, ConfigInvalid.
+        NotSupported, ConfigInvalid, and what `prepared` raises for a node with adapters.
     """
     machines: HasBootstrap = _able(ctx, HasBootstrap, "has no startup script")  # type: ignore[type-abstract]
     if ctx.node.takes_from_store:
         from yoyo.ops.provide import provided
 
         ctx = provided(ctx)
+    if ctx.on_adapters is not None:
+        from yoyo.ops.adapters.shelve import described
+        from yoyo.ops.adapters.stack import prepared
+
+        ctx = described(prepared(ctx)[0])
     return machines.bootstrap_script(ctx.node)
 
 

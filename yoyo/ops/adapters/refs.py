@@ -8,6 +8,7 @@ from yoyo.core.adapters.names import InvalidAdapter, parse_name
 from yoyo.core.oci_names import InvalidReference, parse_reference
 from yoyo.errors import AdapterInvalid, AdapterStageWrong
 from yoyo.model.oci import Reference
+from yoyo.ops.adapters.examine import artefact_at
 
 if TYPE_CHECKING:
     from yoyo.model.adapter import AdapterBook, Registered
@@ -42,12 +43,15 @@ def pinned(ctx: AdapterContext, text: str) -> Reference:
 
 
 def entry_of(ctx: AdapterContext, ref: Reference) -> Registered | None:
-    """What is registered of this pinned reference; None: nothing.
+    """What is registered of this pinned reference, else of the version that it says it is; None:
+    nothing. A tag that was moved has to be held against what it stood for.
 
     Raises:
-        AdapterBookInvalid.
+        AdapterBookInvalid, and what `artefact_at` raises.
     """
-    return next((e for e in ctx.book.read().adapters if e.digest == ref.digest), None)
+    book = ctx.book.read()
+    found = next((each for each in book.adapters if each.digest == ref.digest), None)
+    return found or book.find(artefact_at(ctx, ref).adapter.name)
 
 
 def repository(ctx: AdapterContext) -> str:

@@ -36,7 +36,27 @@ def shelved(ctx: Context) -> Context:
     if ctx.node.gce is None or not ctx.node.loras:
         return ctx
     store = ctx.on_store()
-    if not store.store.url.startswith("gs://") or ctx.node.gce.service_account is None:
+    ctx, books = _looked_up(ctx, store)
+    tell(ctx)  # before it is looked what is there: a collection may be under way
+    for lora, described in zip(ctx.node.loras, books, strict=True):
+        _put(store, lora, described)
+    return ctx
+
+
+def described(ctx: Context) -> Context:
+    """As `shelved`, and nothing is written: what the node's script would name.
+
+    Raises:
+        ConfigInvalid.
+    """
+    if ctx.node.gce is None or not ctx.node.loras:
+        return ctx
+    return _looked_up(ctx, ctx.on_store())[0]
+
+
+def _looked_up(ctx: Context, store: StoreContext) -> tuple[Context, tuple[_Described, ...]]:
+    account = ctx.node.gce.service_account if ctx.node.gce is not None else None
+    if not store.store.url.startswith("gs://") or account is None:
         raise ConfigInvalid(
             f"{ctx.node.name} cannot fetch its adapters.",
             why=f"The store is {store.store.url}; the node reads gs:// as gce.service_account.",
@@ -44,11 +64,7 @@ def shelved(ctx: Context) -> Context:
         )
     books = tuple(_described(store, each) for each in ctx.node.loras)
     sets = tuple(each.provided for each in books)
-    ctx = ctx._replace(node=ctx.node._replace(adapters_from_store=sets))
-    tell(ctx)  # before it is looked what is there: a collection may be under way
-    for lora, described in zip(ctx.node.loras, books, strict=True):
-        _put(store, lora, described)
-    return ctx
+    return ctx._replace(node=ctx.node._replace(adapters_from_store=sets)), books
 
 
 class _Described(NamedTuple):

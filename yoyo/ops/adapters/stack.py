@@ -130,12 +130,13 @@ def _check_file(
         AdapterInvalid, AdapterRefused.
     """
     lora, name = adapters.files.lora(path), adapter.name
-    said = (adapter.rank, adapter.alpha, adapter.architecture)
-    found = (lora.rank, lora.alpha, lora.architecture)
+    said, found = (
+        f"rank {each.rank}, alpha {each.alpha:f}, {each.architecture}" for each in (adapter, lora)
+    )
     if said != found:
         raise AdapterRefused(
             f"{name} was refused (header).",
-            why=f"It says rank, alpha and architecture {said}, and its file {found}.",
+            why=f"It says {said}; its file says {found}.",
             fix=f"Pack it again, and retire this one: `yoyo adapters retire {name}`.",
         )
     try:
