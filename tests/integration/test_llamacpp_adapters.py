@@ -216,6 +216,6 @@ def test_what_an_engine_lists_is_what_it_is_told_back(stack: list[tuple[str, flo
         for number, (name, scale) in enumerate(stack)
     ]
     found = parse_adapters(json.loads(json.dumps(listed)))
-    assert found == tuple(Loaded(n, name, scale) for n, (name, scale) in enumerate(stack))
+    assert found == tuple(Loaded(n, name, scale, "where") for n, (name, scale) in enumerate(stack))
     backwards = {adapter.number: adapter.scale for adapter in reversed(found)}
     assert lora_field(backwards) == [{"id": e["id"], "scale": e["scale"]} for e in listed]
