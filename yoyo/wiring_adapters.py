@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from yoyo.drivers.files.adapter_book import YamlAdapterBook
-from yoyo.errors import ConfigInvalid, DriverUnavailable, SigningFailed
+from yoyo.errors import (
+    AdapterInvalid,
+    BundleRefused,
+    ConfigInvalid,
+    DriverUnavailable,
+    SigningFailed,
+)
 from yoyo.model.ids import Secret
+from yoyo.model.signing import KEY, KEYLESS
 
 if TYPE_CHECKING:
     from yoyo.model.settings import AdapterSettings, Settings
@@ -66,8 +74,12 @@ def adapter_context_for(
         settings=chosen,
         book=adapter_book_for(settings),
         registry=cache(lambda: _with_extra(lambda: _registry(env, workplace / "locks", opened))),
-        signer=cache(lambda: _with_extra(lambda: _signer(chosen, env))),
-        verifier=cache(lambda: _with_extra(lambda: _verifier(chosen))),
+        signer=cache(
+            lambda: _with_extra(lambda: _signer(chosen, env), *_MODULES[chosen.signing.mode])
+        ),
+        verifier=cache(
+            lambda: _with_extra(lambda: _verifier(chosen), *_MODULES[chosen.trust.mode])
+        ),
         trust=cache(lambda: _with_extra(lambda: _trust(chosen))),
         layouts=FileLayouts(),
         files=LocalAdapterFiles(workplace / "models.json"),
@@ -90,17 +102,37 @@ def adapter_context_for(
 
 
 _Made = TypeVar("_Made")
+_MODULES: Final = {KEY: ("cryptography",), KEYLESS: ("cryptography", "sigstore")}
+_MAX_KEY_BYTES: Final = 64 * 1024
+# Top-level modules of the extra `adapters`; who needs Google's says so himself.
+_EXTRA: Final = frozenset(("requests", "sigstore", "cryptography", "ruamel", "rfc3161_client"))
 
 
-def _with_extra(make: Callable[[], _Made]) -> _Made:
+@contextmanager
+def extra_needed() -> Iterator[None]:
+    """Whatever of the extra `adapters` turns out to be missing is an error that names it.
+
+    Raises:
+        DriverUnavailable.
+    """
     try:
-        return make()
+        yield
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
         raise DriverUnavailable(
             "Adapters cannot be used.",
             why=f"The module {error.name} is not installed.",
             fix="Run: pip install 'yoyo[adapters]'",
         ) from error
+
+
+def _with_extra(make: Callable[[], _Made], *modules: str) -> _Made:
+    """What needs these modules, of which it imports some only later: asked for before any work."""
+    with extra_needed():
+        for module in modules:
+            import_module(module)
+        return make()
 
 
 def _registry(env: Mapping[str, str], locks: Path, opened: ExitStack) -> OciRegistry:
@@ -114,8 +146,6 @@ def _registry(env: Mapping[str, str], locks: Path, opened: ExitStack) -> OciRegi
 
 
 def _signer(chosen: AdapterSettings, env: Mapping[str, str]) -> Signer:
-    from yoyo.model.signing import KEYLESS
-
     signing = chosen.signing
     if signing.mode == KEYLESS:
         from yoyo.drivers.sigstore.signer import SigstoreSigner
@@ -135,8 +165,6 @@ def _signer(chosen: AdapterSettings, env: Mapping[str, str]) -> Signer:
 
 
 def _verifier(chosen: AdapterSettings) -> Verifier:
-    from yoyo.model.signing import KEYLESS
-
     trust = chosen.trust
     if trust.mode == KEYLESS:
         from yoyo.drivers.sigstore.verifier import SigstoreVerifier
@@ -147,30 +175,32 @@ def _verifier(chosen: AdapterSettings) -> Verifier:
     from yoyo.drivers.keys.verifier import KeyVerifier
 
     paths = dict.fromkeys((*trust.signers, *trust.builders, *trust.evaluators))
-    return KeyVerifier(tuple(_public_key(path) for path in paths))
+    return KeyVerifier(tuple(_public_key(path)[0] for path in paths))
 
 
 def _trust(chosen: AdapterSettings) -> Trust:
     from yoyo.core.adapters.trust import TrustError, trust_of
 
-    def identity(path: str) -> Identity:
-        from yoyo.drivers.keys.verifier import identity_of
-
-        return identity_of(_public_key(path))
-
     try:
-        return trust_of(chosen.trust, identity)
+        return trust_of(chosen.trust, lambda path: _public_key(path)[1])
     except TrustError as error:
         raise ConfigInvalid(
             "`trust` has a mistake.", why=str(error), fix="See docs/guides/adapters.md."
         ) from error
 
 
-def _public_key(path: str) -> bytes:
+def _public_key(path: str) -> tuple[bytes, Identity]:
+    """The key as it is in the file, and who signs with its private half."""
+    from yoyo.drivers.files.adapter_files import LocalAdapterFiles
+    from yoyo.drivers.keys.verifier import identity_of
+
     try:
-        return Path(path).read_bytes()[:65536]
-    except OSError as error:
-        raise _untrusted(f"The public key {path} cannot be read: {error.strerror}.") from error
+        pem = LocalAdapterFiles(Path()).read(Path(path), _MAX_KEY_BYTES)
+        return pem, identity_of(pem)
+    except AdapterInvalid as error:
+        raise _untrusted(f"The public key: {error.what} {error.why}".rstrip()) from error
+    except BundleRefused as error:
+        raise _untrusted(f"{path}: {error.why}.") from error
 
 
 def _untrusted(why: str) -> ConfigInvalid:

@@ -35,7 +35,7 @@ from yoyo.model.adapter import WEIGHT_TYPE, Change, Registered, Stage  # noqa: E
 from yoyo.model.ids import ModuleId  # noqa: E402
 from yoyo.model.oci import Descriptor  # noqa: E402
 
-RUNS = int(os.environ.get("BENCH_RUNS", "7"))
+RUNS = int(os.environ.get("BENCH_RUNS", "5"))
 MB = int(os.environ.get("BENCH_MB", "200"))
 LARGE_MB = int(os.environ.get("BENCH_LARGE_MB", "1000"))
 VERSIONS = 1000
@@ -123,13 +123,18 @@ Case = Callable[[], Run]
 
 
 def turns(cases: dict[str, Case]) -> dict[str, list[Run]]:
-    """Each case in turn, RUNS times, after one time that does not count."""
+    """Each case in turn, RUNS times, after one time that does not count.
+
+    Each turn begins with another case: what one leaves behind for the disk disturbs the next.
+    """
     found: dict[str, list[Run]] = {name: [] for name in cases}
+    order = list(cases)
     for number in range(RUNS + 1):
-        for name, case in cases.items():
-            run = case()
+        for name in order:
+            run = cases[name]()
             if number:
                 found[name].append(run)
+        order.append(order.pop(0))
     return found
 
 

@@ -23,6 +23,6 @@ def test_a_signed_stranger_under_a_registered_version_is_told_as_moved(tmp_path:
         error = place.adapters("pull", elsewhere, code=88)["error"]
         assert "(moved)" in error["what"]
         assert registered in error["why"]
-        assert not list(place.root.glob("*-1.0.0.gguf"))
+        assert not list(place.root.rglob("*-1.0.0.gguf"))
 
         assert place.adapters("verify", TONE)["ok"]

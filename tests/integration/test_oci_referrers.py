@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -188,15 +188,59 @@ def test_a_registry_with_the_referrers_api_keeps_the_list_itself(tmp_path: Path)
         assert [each.descriptor for each in found] == [*made, last]
 
 
-def test_at_most_256_referrers_are_looked_at(tmp_path: Path) -> None:
+def claim(modern: ModernRegistry, subject: Descriptor, documents: Sequence[bytes]) -> None:
+    """An index under the fallback tag that names them all."""
+    index = None
+    for document in documents:
+        modern.manifests[digest_of(document)] = document
+        index = index_with(index, described(document, IMAGE_MANIFEST))
+    assert index is not None
+    modern.manifests[fallback_tag(subject.digest)] = index
+
+
+def test_more_than_256_referrers_are_told_and_never_cut(tmp_path: Path) -> None:
+    """Whoever may push could bury an evaluator's word behind what nobody wants to read."""
     with ModernRegistry(says_subject=False) as modern, client(tmp_path) as registry:
         ref = Reference(modern.host, "adapters/many", "1.0.0")
         subject, _ = put(registry, ref, b"weights")
+        documents = [referring(subject, f"number {at}") for at in range(257)]
+        claim(modern, subject, documents[:256])
+        assert len(registry.referrers(ref, subject.digest)) == 256
+        claim(modern, subject, documents)
+        with pytest.raises(AdapterInvalid) as caught:
+            registry.referrers(ref, subject.digest)
+        assert "More than 256 manifests" in caught.value.why
+        assert caught.value.fix
+
+
+def test_more_bytes_than_are_looked_at_are_told_and_never_cut(tmp_path: Path) -> None:
+    with ModernRegistry(says_subject=False) as modern, client(tmp_path) as registry:
+        ref = Reference(modern.host, "adapters/large", "1.0.0")
+        subject, _ = put(registry, ref, b"weights")
+        large = [referring(subject, f"{at}") + b" " * 3_500_000 for at in range(5)]
+        claim(modern, subject, large[:4])
+        assert len(registry.referrers(ref, subject.digest)) == 4
+        claim(modern, subject, large)
+        with pytest.raises(AdapterInvalid) as caught:
+            registry.referrers(ref, subject.digest)
+        assert "bytes" in caught.value.why
+
+
+def test_what_calls_itself_a_bundle_and_cannot_be_had_is_not_left_out(
+    registry: HttpRegistry, tmp_path: Path
+) -> None:
+    with ModernRegistry(says_subject=False) as modern:
+        ref = Reference(modern.host, "adapters/rotten", "1.0.0")
+        subject, _ = put(registry, ref, b"weights")
+        other = referring(described(b"other"), "x")
+        rotten = [described(data, IMAGE_MANIFEST) for data in (b"is gone", b"{}", other)]
+        for each, data in zip(rotten[1:], (b"{}", other), strict=True):
+            modern.manifests[each.digest] = data
         index = None
-        for at in range(300):
-            document = referring(subject, f"number {at}")
-            modern.manifests[digest_of(document)] = document
-            index = index_with(index, described(document, IMAGE_MANIFEST))
+        for each in rotten:
+            index = index_with(index, each._replace(artifact_type=BUNDLE_TYPE))
         assert index is not None
         modern.manifests[fallback_tag(subject.digest)] = index
-        assert len(registry.referrers(ref, subject.digest)) == 256
+        found = registry.referrers(ref, subject.digest)
+        assert [each.descriptor.digest for each in found] == [each.digest for each in rotten]
+        assert {each.document for each in found} == {b""}

@@ -155,13 +155,16 @@ ADAPTERS = st.builds(
     ADAPTERS,
     st.integers(1, MAX_WEIGHT_BYTES),
     st.dictionaries(
-        st.from_regex(r"[a-z][a-z0-9._-]{0,20}", fullmatch=True), st.binary(min_size=1), max_size=4
+        st.sampled_from(["adapter_config.json", "README.md"])
+        | st.from_regex(r"LICENSE[a-z0-9._-]{0,20}", fullmatch=True),
+        st.binary(min_size=1),
+        max_size=4,
     ),
 )
 def test_what_was_packed_is_read(
     adapter: AdapterVersion, size: int, files: dict[str, bytes]
 ) -> None:
-    if len(set(files.values())) != len(files) or weights_name(adapter) in files:
+    if len(set(files.values())) != len(files):
         return
     weights = WEIGHTS._replace(size=size)
     found = packed(
@@ -225,10 +228,16 @@ def again(layer: int, **others: object) -> Change:
     return lambda fields: fields["layers"].append({**fields["layers"][layer], **others})
 
 
+def alike(fields: dict[str, Any]) -> None:
+    """One file, where upper and lower case are the same."""
+    named(1, "LICENSE-MIT")(fields)
+    named(2, "LICENSE-mit")(fields)
+
+
 def many(fields: dict[str, Any]) -> None:
     """As many layers as there may be."""
     for number in range(MAX_FILES - len(FILES)):
-        digest, name = f"sha256:{number:064x}", f"part{number}"
+        digest, name = f"sha256:{number:064x}", f"LICENSE.{number}"
         both = {"org.cncf.model.filepath": name, "org.opencontainers.image.title": name}
         again(1, digest=digest, annotations=both)(fields)
 
@@ -307,7 +316,18 @@ def test_harmless_changes_are_none_of_our_business() -> None:
         (put("layers", 2, "size", to=MAX_FILE_BYTES + 1), "README.md has 1048577 bytes"),
         (put("layers", 1, "digest", to=WEIGHTS.digest), "two layers are the same bytes"),
         (named(2, "adapter_config.json"), "two layers have the same name"),
-        (named(2, "ADAPTER_CONFIG.json"), "two layers have the same name"),
+        (alike, "two layers have the same name"),
+        *(
+            (named(1, name), "is the name of a layer that has to be adapter_config.json, ")
+            for name in (
+                "yoyo.yaml", "ledger.csv", "registry.yaml", "Makefile", "README", "readme.md",
+                "ADAPTER_CONFIG.json", "config.json", "license", "x.gguf",
+            )
+        ),
+        *(
+            (named(0, name), "is the name of a layer that has to be NAME.gguf")
+            for name in ("yoyo.yaml", "weights.GGUF", "weights", "README.md")
+        ),
         (too_many, "18 layers, at most 17"),
         (put("layers", 0, "annotations", to={}), "are not both there and equal"),
         (

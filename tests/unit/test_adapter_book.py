@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from yoyo.core.adapters.book import BookError, parse_book, parse_document
 from yoyo.core.adapters.book_form import EMPTY, entry_text, scalar_text
 from yoyo.core.adapters.book_text import MAX_BYTES, read_plain, read_yaml
+from yoyo.core.adapters.lora import MAX_RANK
 from yoyo.model.adapter import AdapterBook, AdapterVersion, Change, Registered, Stage
 from yoyo.model.ids import ModuleId
 
@@ -81,6 +82,11 @@ def test_the_documents_examples_are_registry_files() -> None:
     assert len(parse_book(examples[0]).adapters) == 2
 
 
+def test_the_largest_rank_of_an_artefact_can_be_registered() -> None:
+    (entry,) = parse_book(changed("rank: 16", f"rank: {MAX_RANK}")).adapters
+    assert entry.adapter.rank == MAX_RANK
+
+
 def test_an_empty_file_of_each_schema() -> None:
     for schema in (1, 2):
         assert parse_book(f"schema: {schema}\nadapters: []\n") == AdapterBook()
@@ -121,7 +127,7 @@ def entries(draw: st.DrawFn) -> Registered:
     )
     return Registered(
         version, ref_of(draw(st.integers(0, 99))), stages[-1], history, digest(5),
-        draw(st.decimals(-10, 10, places=3)), draw(st.just("") | PRINTABLE),
+        draw(st.decimals(-10, 10, places=3).filter(bool)), draw(st.just("") | PRINTABLE),
     )  # fmt: skip
 
 
@@ -250,12 +256,17 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "a task twice": (lambda: changed("[support, triage]", "[a, a]"), "one task twice"),
     "tasks of another type": (lambda: changed("[support, triage]", "support"), "tasks is not"),
     "a rank of 0": (lambda: changed("rank: 16", "rank: 0"), "rank is"),
+    "a rank above an artefact's": (
+        lambda: changed("rank: 16", f"rank: {MAX_RANK + 1}"), f"from 1 to {MAX_RANK}"),
     "an absurd rank": (lambda: changed("rank: 16", "rank: 65537"), "rank is"),
     "a rank in words": (lambda: changed("rank: 16", "rank: many"), "rank is"),
     "an alpha of 0": (lambda: changed("alpha: 32", "alpha: 0.0"), "change nothing"),
     "an alpha that is none": (lambda: changed("alpha: 32", "alpha: .nan"), "alpha is"),
     "a huge alpha": (lambda: changed("alpha: 32", "alpha: 1e400"), "alpha is"),
     "a hugely negative scale": (lambda: changed("scale: 1", "scale: -10.1"), "scale is"),
+    "a scale of 0": (lambda: changed("scale: 1", "scale: 0"), "scale is 0"),
+    "a scale of 0 in other words": (lambda: changed("scale: 1", "scale: -0.00"), "never weigh in"),
+    "a scale in powers": (lambda: changed("scale: 1", "scale: 1e-400"), "scale is"),
     "a huge scale": (lambda: changed("scale: 1", "scale: 10.1"), "scale is"),
     "an architecture that is none": (lambda: changed("e: llama", "e: ll ama"), "architecture is"),
     "an unknown stage": (lambda: changed("    stage: promoted\n    h", "    stage: live\n    h"),

@@ -146,9 +146,9 @@ def push(
 def pull(
     ref: RefArgument,
     to: Annotated[
-        Path,
-        typer.Option("--to", metavar="DIRECTORY", file_okay=False, help="Where the files go."),
-    ] = Path(),
+        Path | None,
+        typer.Option("--to", metavar="DIRECTORY", file_okay=False, help="Else ./ID-VERSION"),
+    ] = None,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Without asking who signed it. Never load that.")
     ] = False,
@@ -171,8 +171,8 @@ def pull(
             at = pinned(ctx, ref)
             if not unverified:
                 judged(examine(ctx, at, registered=entry_of(ctx, at)))
-            paths = pull_op(ctx, at, to.absolute())
-        shown = [str(path) for path in paths]
+            paths = pull_op(ctx, at, to)
+        shown = [str(path.absolute()) for path in paths]
         document = {"ref": str(at), "verified": not unverified, "files": shown}
         work.out.emit(document, lambda: "\n".join(shown))
 
@@ -238,6 +238,8 @@ def verify(
                 base = digest_of_node(ctx, provided(work.context()).node)
             result = examine(ctx, at, base=base, registered=entry_of(ctx, at))
         trouble = refusal(result)
+        if trouble is not None and not json:
+            trouble.details = ()  # the text has them
         work.out.emit(
             verified_document(result), lambda: verified_text(result, explain=explain), trouble
         )
@@ -259,12 +261,16 @@ def list_adapters(
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_adapters import listed_document, listed_text
+        from yoyo.model.adapter import Stage
         from yoyo.ops.adapters.listing import listed
         from yoyo.wiring_adapters import adapter_book_for
 
-        found = listed(adapter_book_for(work.loaded.settings), module_id=module, stage=stage)
+        if stage is not None and stage not in tuple(Stage):
+            raise typer.BadParameter(f"one of {', '.join(Stage)}", param_hint="--stage")
+        book = adapter_book_for(work.loaded.settings)
+        found = listed(book, module_id=module, stage=stage)
         data = listed_document(found) if json else None  # of a thousand, it takes its time
-        work.out.emit(data, lambda: listed_text(found))
+        work.out.emit(data, lambda: listed_text(found, none=not found and not listed(book)))
 
 
 for statement in (adapters_sign.sign, adapters_sign.attest, adapters_sign.evaluate):

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
+from yoyo.cli.options import (
+    ConfigOption,
+    DebugOption,
+    JsonOption,
+    NodeOption,
+    SetOption,
+    task_label,
+)
 from yoyo.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -19,7 +26,8 @@ RefArgument = Annotated[
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="ID@VERSION")]
 TaskOption = Annotated[
-    str | None, typer.Option("--task", metavar="TASK", help="Else the node's `task`.")
+    str | None,
+    typer.Option("--task", metavar="TASK", callback=task_label, help="Else the node's `task`."),
 ]
 
 
@@ -44,23 +52,21 @@ def register(
         from yoyo.ops.adapters.refs import pinned
         from yoyo.ops.adapters.register import register as register_op
 
+        weight = _scale(scale)
         with work.on_adapters() as ctx:
-            result = register_op(ctx, pinned(ctx, ref), notes=notes, scale=_scale(scale))
+            result = register_op(ctx, pinned(ctx, ref), notes=notes, scale=weight)
         work.out.emit(changed_document(result), lambda: changed_text(result))
 
 
 def _scale(text: str | None) -> "Decimal | None":
-    from decimal import Decimal, InvalidOperation
+    from yoyo.core.adapters.book_fields import Wrong, read_scale
 
     if text is None:
         return None
     try:
-        scale = Decimal(text)
-    except InvalidOperation:
-        scale = Decimal("NaN")
-    if not scale.is_finite() or not -10 <= scale <= 10:
-        raise typer.BadParameter("a number from -10 to 10", param_hint="--scale")
-    return scale
+        return read_scale(text)
+    except Wrong as error:
+        raise typer.BadParameter(f"it {error}", param_hint="--scale") from None
 
 
 def _step(work: Session, op: "Callable[[AdapterContext, str], Changed]", name: str) -> None:
@@ -164,7 +170,8 @@ def select(
         from yoyo.ops.adapters.stack import selected
         from yoyo.ops.provide import provided
 
-        result = selected(provided(work.context()), task)
+        with work.on_adapters():  # needs no registry: what a killed change left is settled here
+            result = selected(provided(work.context()), task)
         work.out.emit(selected_document(result), lambda: selected_text(result, explain=explain))
 
 

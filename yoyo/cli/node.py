@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, NodeOption, SetOption
+from yoyo.cli.options import (
+    ConfigOption,
+    DebugOption,
+    JsonOption,
+    NodeOption,
+    SetOption,
+    task_label,
+)
 from yoyo.cli.session import remote_sets, session
 
 if TYPE_CHECKING:
@@ -133,7 +140,11 @@ def ask(
     ] = 128,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Answer with the loaded adapters that serve this task."),
+        typer.Option(
+            "--task",
+            callback=task_label,
+            help="Answer with the loaded adapters that serve this task.",
+        ),
     ] = None,
     node: NodeOption = None,
     config: ConfigOption = None,

@@ -21,3 +21,19 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else there.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show a traceback on failure.")]
+
+
+def task_label(text: str | None) -> str | None:
+    """A task as it was given, if it is one: no adapter serves a task that cannot be named.
+
+    Raises:
+        BadParameter.
+    """
+    from yoyo.core.adapters.names import InvalidAdapter, check_task
+
+    if text is None:
+        return None
+    try:
+        return check_task(text)
+    except InvalidAdapter as error:
+        raise typer.BadParameter(str(error)) from None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+_PLAIN = frozenset((str, int, bool, type(None)))
+
+
 def clean(text: str) -> str:
     """`text` with control and bidi characters made visible, so that it cannot act."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
@@ -23,6 +26,8 @@ def clean(text: str) -> str:
 
 def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
     """Value types as what `json` can write. Money stays exact: Decimals become text."""
+    if type(value) in _PLAIN:
+        return value
     from datetime import datetime
     from decimal import Decimal
     from enum import Enum

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.output import Output, clean
-from yoyo.model.ledger import STORE_NODE, BadRow, Row, VerifyReport
+from yoyo.model.ledger import ADAPTERS_NODE, RESERVED_NODES, BadRow, Row, VerifyReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,9 +194,12 @@ def row_text(row: Row | BadRow) -> str:
         figures.append(f"{entry.gpu_seconds} s")
     if entry.cost_usd is not None:
         figures.append(f"{entry.cost_usd} USD")
+    if entry.adapter_versions and entry.node_id != ADAPTERS_NODE:
+        figures.append(" ".join(entry.adapter_versions))
     status = str(entry.completion_status) + (f" {entry.error_code}" if entry.error_code else "")
     # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
-    job = entry.job_id if entry.node_id == STORE_NODE else entry.job_id[-12:]
+    words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
+    job = entry.job_id if words else entry.job_id[-12:]
     return (
         f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
         f"{entry.module_id:<10}  {job:<12}  {status:<9}  {entry.operator_id}"

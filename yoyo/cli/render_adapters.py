@@ -174,10 +174,12 @@ def listed_document(found: "Sequence[Registered]") -> dict[str, Any]:
     return {"adapters": [_registered(each) for each in found]}
 
 
-def listed_text(found: "Sequence[Registered]") -> str:
-    """One line a version."""
-    if not found:
+def listed_text(found: "Sequence[Registered]", *, none: bool) -> str:
+    """One line a version; `none`: the file has no version at all."""
+    if none:
         return "nothing is registered; register with: yoyo adapters register REF"
+    if not found:
+        return "none matches"
     wide = max(len(each.adapter.name) for each in found)
     lines = []
     for each in found:
@@ -208,6 +210,8 @@ def changed_text(result: "Changed") -> str:
     following = {
         "eval_pending": f"next: yoyo adapters evaluate {name}, by somebody else; register again",
         "eval_ok": f"next: yoyo adapters promote {name}",
+        "retired": "next, on a running node: yoyo adapters activate",
+        "rejected": "next, on a running node: yoyo adapters activate",
         "promoted": "next: yoyo up, or on a running node: yoyo adapters activate --restart",
     }.get(stage)
     return "\n".join([*lines, *([following] if following else [])])
@@ -280,9 +284,7 @@ def active_document(result: "Active") -> dict[str, Any]:
 
 def active_text(result: "Active") -> str:
     """The stack of a running node with its proofs."""
-    if not result.adapters:
-        return f"{result.node_id} answers with the base alone"
-    lines = []
+    lines = [] if result.adapters else [f"{result.node_id} answers with the base alone"]
     for each in result.adapters:
         lines.append(f"{each.name}  scale {each.scale:g}")
         if each.digest:

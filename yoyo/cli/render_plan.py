@@ -48,6 +48,7 @@ def plan_document(result: "PlanResult") -> dict[str, Any]:
             {"name": e.registered.adapter.name, "ref": e.registered.ref, "scale": e.scale}
             for e in result.adapters
         ],
+        "left_out": result.left_out,
         "frozen": result.frozen,
     }
 
@@ -81,6 +82,7 @@ def plan_text(result: "PlanResult") -> str:
         f"adapter: {each.registered.adapter.name}, scale {each.scale:f}, {each.reason}"
         for each in result.adapters
     ]
+    lines += [f"note: {each}" for each in result.left_out]
     lines += _roofline_lines(result)
     lines += _fit_lines(result)
     return "\n".join(lines)

@@ -104,7 +104,9 @@ class Session:
     @contextmanager
     def working(self) -> "Iterator[Context]":
         """The node with a progress display that ends with the block."""
-        with self.showing() as display:
+        from yoyo.wiring_adapters import extra_needed
+
+        with self.showing() as display, extra_needed():
             yield self.context(progress=display)
 
     @contextmanager
@@ -138,11 +140,13 @@ class Session:
     def on_adapters(self) -> "Iterator[AdapterContext]":
         """Registry file and registries, with a progress display that ends with the block."""
         from yoyo.cli.transfer import TransferProgress
-        from yoyo.wiring_adapters import adapter_context_for
+        from yoyo.ops.adapters.rows import settle_if_free
+        from yoyo.wiring_adapters import adapter_context_for, extra_needed
 
-        with TransferProgress(self.out) as display:
+        with TransferProgress(self.out) as display, extra_needed():
             ctx = adapter_context_for(self.loaded.settings, os.environ, display)
             try:
+                settle_if_free(ctx)
                 yield ctx
             finally:
                 ctx.close()

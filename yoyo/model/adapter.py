@@ -143,6 +143,7 @@ class Loaded(NamedTuple):
     number: int  # the engine's own, from 0
     name: str  # id@version; the file's name where it is none of yoyo's
     scale: float
+    directory: str = ""  # the last part of where the file lies: it tells which bytes they are
 
 
 class Signed(NamedTuple):

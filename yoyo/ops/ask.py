@@ -57,7 +57,7 @@ def ask(
         CompletionStatus.PENDING,
         ctx.operator,
         input_hash="sha256:" + hashlib.sha256(prompt.encode()).hexdigest(),
-        adapter_versions=applied.names if applied is not None else (),
+        adapter_versions=applied.names,
     )
     lease_s = ctx.node.guards.job_lease_s
     gives_up = ctx.clock.now() + timedelta(seconds=max(lease_s - _LEASE_MARGIN_S, lease_s / 2))
@@ -70,7 +70,7 @@ def ask(
             prompt,
             max_tokens=max_tokens,
             timeout=120.0,
-            scales=applied.scales if applied is not None else None,
+            scales=applied.scales,
         ):
             if isinstance(piece, Completion):
                 done = piece
@@ -92,10 +92,9 @@ def ask(
     yield Answer(start.job_id, done, start.adapter_versions)
 
 
-def _applied(ctx: Context, life: Life, endpoint: Endpoint, task: str | None) -> Applied | None:
-    """What the request is to be answered with; None: nothing of adapters is known here."""
-    if ctx.on_adapters is None and not life.adapters:
-        return None
+def _applied(ctx: Context, life: Life, endpoint: Endpoint, task: str | None) -> Applied:
+    """What the request is to be answered with. The engine is always asked: what somebody else
+    loaded or set weighs in, too."""
     from yoyo.ops.adapters.load import applied
     from yoyo.ops.adapters.stack import scales_for
 

@@ -96,9 +96,12 @@ def _adapters(ctx: Context) -> Check:
     if ctx.on_adapters is None or ctx.node.adapters == "none":
         return Check("adapters", "ok", "the node runs without any")
     from yoyo.core.adapters.trust import mistakes
-    from yoyo.ops.adapters.stack import selected
+    from yoyo.ops.adapters.stack import selected, unfit
 
-    stack = selected(_resolved(ctx)).stack
+    selection = selected(_resolved(ctx))
+    left_out, stack = unfit(ctx, selection), selection.stack
+    if left_out:
+        return Check("adapters", "warn", "; ".join(left_out), "yoyo adapters select --explain")
     if not stack:
         return Check("adapters", "ok", "none is promoted for it")
     names = ", ".join(each.registered.adapter.name for each in stack)

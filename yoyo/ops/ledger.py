@@ -13,7 +13,15 @@ from yoyo.errors import (
     LedgerRowRefused,
     YoyoError,
 )
-from yoyo.model.ledger import BadRow, LedgerHead, Row, VerifyReport
+from yoyo.model.ledger import (
+    ADAPTERS_NODE,
+    RESERVED_NODES,
+    STORE_NODE,
+    BadRow,
+    LedgerHead,
+    Row,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from yoyo.ports.ledger import Ledger
@@ -64,7 +72,19 @@ def verdict(report: VerifyReport, expect: LedgerHead | None, *, strict: bool) ->
         return LedgerOpenIntents(
             f"{len(report.open_intents)} intent(s) have no outcome.",
             why="A command is at work, or was killed.",
-            fix="Run `yoyo status` (a node's) or `yoyo weights ls` (the store's), which settles "
-            "what was left behind, and verify again.",
+            fix=f"Run {_settling(report)}, which settles what was left behind, and verify again.",
         )
     return None
+
+
+def _settling(report: VerifyReport) -> str:
+    """The commands that book the end of these intents, where their own is gone."""
+    commands = (
+        ("yoyo adapters select", ADAPTERS_NODE),
+        ("yoyo weights ls", STORE_NODE),
+    )
+    nodes = {each.node_id for each in report.open_intents}
+    named = [f"`{command}`" for command, node in commands if node in nodes]
+    if nodes - RESERVED_NODES.keys():
+        named.insert(0, "`yoyo status`")
+    return " and ".join(named)

@@ -39,6 +39,7 @@ class PlanResult(NamedTuple):
     fit: Fit | None = None  # None: no model, or the node's memory is unknown
     taken: tuple[Provided, ...] = ()  # from the store: weights, engine bundle
     adapters: tuple[Chosen, ...] = ()  # selected; `up` verifies them
+    left_out: tuple[str, ...] = ()  # adapters that are promoted and not selected, and why
 
 
 def plan(ctx: Context) -> PlanResult:
@@ -55,7 +56,7 @@ def plan(ctx: Context) -> PlanResult:
     healthy = is_healthy(ctx, seen)
     state, _ = node_state(book.last(ctx.node.name), seen, healthy=healthy)
     machine = ctx.machines.plan(ctx.node) if seen.state in GONE else None
-    adapters = _adapters(ctx) if machine is not None else ()
+    adapters, left_out = _adapters(ctx) if machine is not None else ((), ())
     forecast = outlook(ctx, book)
     frozen = ctx.killswitch.state()
     if machine is None and life is not None and life.teardown_at is None:
@@ -96,15 +97,17 @@ def plan(ctx: Context) -> PlanResult:
         fit=fit_of(facts, ctx.node) if facts else None,
         taken=ctx.node.taken,
         adapters=adapters,
+        left_out=left_out,
     )
 
 
-def _adapters(ctx: Context) -> tuple[Chosen, ...]:
+def _adapters(ctx: Context) -> tuple[tuple[Chosen, ...], tuple[str, ...]]:
     if ctx.on_adapters is None:
-        return ()
-    from yoyo.ops.adapters.stack import selected
+        return (), ()
+    from yoyo.ops.adapters.stack import selected, unfit
 
-    return selected(ctx).stack
+    selection = selected(ctx)
+    return selection.stack, tuple(unfit(ctx, selection))
 
 
 def _swaps(ctx: Context) -> list[str]:

@@ -45,8 +45,8 @@ def status(ctx: Context) -> NodeStatus:
         )
     notes += [f"the engine refuses this controller: {refusal}"] if refusal else []
     current = book.current(ctx.node.name)
-    if healthy and current is not None and current.adapters and seen.endpoint is not None:
-        notes += _dropped(ctx, current, seen.endpoint)
+    if healthy and current is not None and seen.endpoint is not None:
+        notes += _adapters(ctx, current, seen.endpoint)
     notes += _warnings(seen, current)
     return NodeStatus(
         node_id=ctx.node.name,
@@ -88,16 +88,23 @@ def _engine(ctx: Context, seen: Observation) -> tuple[bool, str, Slots | None, s
     return True, model, ctx.engine.slots(seen.endpoint), ""
 
 
-def _dropped(ctx: Context, life: Life, endpoint: Endpoint) -> list[str]:
-    from yoyo.ops.adapters.load import dropped
+def _adapters(ctx: Context, life: Life, endpoint: Endpoint) -> list[str]:
+    """What is not as it was booked, and what should not be in use any more."""
+    if not life.adapters and (ctx.on_adapters is None or life.booted_at is None):
+        return []
+    from yoyo.ops.adapters.load import differs, withdrawn
 
     try:
-        names = dropped(ctx, life, endpoint)
+        wrong = differs(life, ctx.engine.adapters(endpoint))
+        notes = [
+            f"{name} is {stage} and still in use: see `yoyo adapters activate`"
+            for name, stage in withdrawn(ctx, life)
+        ]
     except YoyoError as error:
         return [f"which adapters it uses is not known: {error.why or error.what}"]
-    if not names:
-        return []
-    return [f"{', '.join(names)} does not weigh in: `yoyo up` brings it back"]
+    if wrong:
+        notes.append("its engine does not use the adapters that are booked: run `yoyo up`")
+    return notes
 
 
 def _warnings(seen: Observation, life: Life | None) -> list[str]:

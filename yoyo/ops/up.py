@@ -107,6 +107,22 @@ def refuse_frozen(ctx: Context) -> None:
         )
 
 
+def refuse_start(ctx: Context, book: Book) -> None:
+    """Raise what would keep the node from being started now.
+
+    Raises:
+        Frozen, OverBudget.
+    """
+    refuse_frozen(ctx)
+    refusal = outlook(ctx, book).refusal
+    if refusal is not None:
+        raise OverBudget(
+            f"Starting {ctx.node.name} could pass its budget.",
+            why=refusal,
+            fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
+        )
+
+
 def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpResult:
     """Start the node, or find it started.
 
@@ -130,8 +146,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         if life is not None:
             seen = _join(ctx, life, seen, wait, allow_unguarded)
             notes += _tidy(ctx) if wait and life.booted_at is None else []
-            if wait and life.booted_at is not None and _needs_adapters(ctx, life, seen):
-                _load(ctx, _Start(life, allow_unguarded), seen)
+            notes += _rejoin(ctx, None, seen) if wait else []
             return _result(ctx, life, seen, notes, begun, already_up=True, waited=wait)
         if ctx.node.takes_from_store:
             from yoyo.ops.provide import provided
@@ -140,13 +155,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         expected_s = sum(seconds for _, seconds in ctx.machines.plan(ctx.node).phases)
         require_sound(ctx.ledger)
         refuse_stranger(ctx, book, seen)
-        refusal = outlook(ctx, book).refusal
-        if refusal is not None:
-            raise OverBudget(
-                f"Starting {ctx.node.name} could pass its budget.",
-                why=refusal,
-                fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
-            )
+        refuse_start(ctx, book)
         if ctx.node.taken:
             from yoyo.ops.provide import take
 
@@ -164,7 +173,7 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
                 refuse_frozen(ctx)
         except BaseException as error:
             raise _undo(ctx, life, error) from error
-        notes += _tidy(ctx) if wait else []
+        notes += [*_tidy(ctx), *_rejoin(ctx, None, seen)] if wait else []
         return _result(ctx, life, seen, notes, begun, already_up=False, waited=wait)
 
 
@@ -179,26 +188,25 @@ def _with_adapters(ctx: Context) -> tuple[Context, Stack | None]:
     return shelved(ctx), stack
 
 
-def _needs_adapters(ctx: Context, life: Life, seen: Observation) -> bool:
-    """Whether a node that is up answers without its adapters: nobody waited for its boot, or its
-    engine was started anew."""
-    if ctx.on_adapters is None or seen.endpoint is None:
-        return False
-    from yoyo.ops.adapters.load import dropped
-
-    return life.proof is None or bool(dropped(ctx, life, seen.endpoint))
-
-
 def _load(ctx: Context, start: _Start, seen: Observation) -> None:
     """The adapters at their scales in the healthy engine, and booked."""
-    if ctx.on_adapters is None or seen.endpoint is None:
-        return
-    from yoyo.ops.adapters.load import load
-    from yoyo.ops.adapters.stack import prepared
-    from yoyo.ops.provide import provided
+    if start.stack is None:
+        _rejoin(ctx, start.life, seen)
+    elif seen.endpoint is not None:
+        from yoyo.ops.adapters.load import load
 
-    stack = start.stack or prepared(provided(ctx))[1]
-    load(ctx, start.life, seen.endpoint, stack.scales, stack.proof)
+        load(ctx, start.life, seen.endpoint, start.stack)
+
+
+def _rejoin(ctx: Context, life: Life | None, seen: Observation) -> list[str]:
+    """Adapters brought back where they are not what was booked; gives what to know of them.
+    `life` None: as the ledger has it by now."""
+    if ctx.on_adapters is None or seen.endpoint is None:
+        return []
+    from yoyo.ops.adapters.rejoin import rejoin
+
+    life = life or ctx.book().current(ctx.node.name)
+    return rejoin(ctx, life, seen.endpoint) if life is not None else []
 
 
 def _settled(ctx: Context) -> tuple[Book, Observation, list[str]]:

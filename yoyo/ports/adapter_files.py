@@ -17,6 +17,10 @@ class AdapterFiles(Protocol):
         """Whether it is one."""
         ...
 
+    def is_there(self, path: Path) -> bool:
+        """Whether anything lies there, be it a link to nothing."""
+        ...
+
     def names(self, directory: Path) -> tuple[str, ...]:
         """The regular files in a directory, sorted; () where there is none."""
         ...

@@ -93,7 +93,10 @@ class OciRegistry(Protocol):
     def referrers(self, ref: Reference, subject: str) -> tuple[Referrer, ...]:
         """What refers to the manifest with that digest: each fetched, with this very subject.
 
-        An entry that is not there, is no manifest, or has another subject is left out. At most
-        256.
+        An entry that is not there, is no manifest, or has another subject is left out, unless the
+        list calls it a bundle: then it comes with an empty document, to be shown as refused.
+
+        Raises:
+            AdapterInvalid: there are more than 256 of them, or more than 16 MiB: all or none.
         """
         ...

@@ -53,6 +53,8 @@ MAX_FILES: Final = 16
 MAX_TASKS: Final = 16
 
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+# What goes with the weights, and nothing that could be a file of anybody else's.
+_BESIDE = re.compile(r"adapter_config\.json\Z|README\.md\Z|LICENSE[A-Za-z0-9._-]{0,120}\Z")
 _RANK = re.compile(r"[1-9][0-9]{0,3}\Z")
 _ALPHA = re.compile(r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{0,19}[1-9])?\Z")
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
@@ -248,6 +250,9 @@ def _files(
         heavy = layer.media_type == WEIGHT_TYPE
         least, most = (1, MAX_WEIGHT_BYTES) if heavy else (0, MAX_FILE_BYTES)
         name = _filename(layer)
+        if not (name.endswith(".gguf") if heavy else _BESIDE.match(name)):
+            allowed = "NAME.gguf" if heavy else "adapter_config.json, README.md or LICENSE"
+            raise InvalidAdapter(f"{name} is the name of a layer that has to be {allowed}")
         if not least <= layer.size <= most:
             raise InvalidAdapter(f"{name} has {layer.size} bytes, not {least} to {most}")
         (weights if heavy else others).append((name, layer))

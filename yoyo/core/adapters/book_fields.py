@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 # Far beyond any scale that still gives sense; below 0, the adapter is taken off the base.
 MAX_SCALE: Final = Decimal(10)
-_MAX_RANK: Final = 65536  # the artefact's own limit is lower; this bounds the number alone
+_MAX_RANK: Final = 512  # MAX_RANK of core/adapters/lora.py, whose import would slow each command
 MAX_STEPS: Final = 1000
 _MAX_TASKS: Final = 64
 _MAX_BY: Final = 128
@@ -112,8 +112,15 @@ def _alpha(value: object) -> Decimal:
     return found
 
 
-def _scale(value: object) -> Decimal:
+def read_scale(value: object) -> Decimal:
+    """How strongly an adapter weighs in.
+
+    Raises:
+        Wrong.
+    """
     found = Decimal(_signed(value))
+    if not found:
+        raise Wrong("is 0: the adapter would never weigh in")
     if abs(found) > MAX_SCALE:
         raise Wrong(f"is {found}, not from -{MAX_SCALE} to {MAX_SCALE}")
     return found
@@ -202,7 +209,7 @@ FIELDS: Final[dict[str, Callable[[Any], Any]]] = {
     "rank": _remembered(_rank),
     "alpha": _remembered(_alpha),
     "architecture": _remembered(_matching(_WORD, "an architecture's name")),
-    "scale": _remembered(_scale),
+    "scale": _remembered(read_scale),
     "sign_off": _sign_off,
     "stage": _stage,
     "history": _history,

@@ -35,6 +35,10 @@ class LocalAdapterFiles:
         """See the port."""
         return path.is_dir()
 
+    def is_there(self, path: Path) -> bool:
+        """See the port."""
+        return os.path.lexists(path)
+
     def names(self, directory: Path) -> tuple[str, ...]:
         """See the port."""
         try:

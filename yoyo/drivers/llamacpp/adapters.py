@@ -62,7 +62,8 @@ def _adapter(number: int, entry: Any) -> Loaded:
         raise HttpError(f"adapter {number} has no path")
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not _is_finite(scale):
         raise HttpError(f"adapter {number} has no scale")
-    return Loaded(number, path.rpartition("/")[2].removesuffix(SUFFIX), float(scale))
+    place, _, name = path.rpartition("/")
+    return Loaded(number, name.removesuffix(SUFFIX), float(scale), place.rpartition("/")[2])
 
 
 def _is_finite(value: float) -> bool:

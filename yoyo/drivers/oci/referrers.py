@@ -31,6 +31,7 @@ from yoyo.drivers.oci.documents import get_document, next_page, put_document
 from yoyo.drivers.oci.transfer import Patience
 from yoyo.errors import AdapterInvalid, ArtefactCorrupt, RegistryUnavailable, StateUnwritable
 from yoyo.model.oci import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Reference, Referrer
+from yoyo.model.signing import BUNDLE_TYPE
 
 if TYPE_CHECKING:
     from yoyo.drivers.oci.session import Session
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_REFERRERS: Final = 256
 MAX_REFERRER_BYTES: Final = 16 * 1024 * 1024  # all of them; one of a bundle has 1 KiB
-_PAGES: Final = 32
+_PAGES: Final = MAX_REFERRERS + 1  # with one entry each, they are too many
 SETTLE_S: Final = 0.5  # at least; four times what reading and writing took, if that is more
 _LOOKS: Final = 60  # while others keep changing the index
 
@@ -53,18 +54,24 @@ class Referrers:
 
     def of(self, ref: Reference, subject: str) -> tuple[Referrer, ...]:
         """See ports.oci.OciRegistry.referrers: in the order of the lists, the API's first."""
-        claimed: dict[str, None] = {}
-        for digest in chain(self._api(ref, subject), self._tagged(ref, subject)):
-            claimed[digest] = None
-            if len(claimed) == MAX_REFERRERS:
-                break
+        claimed: dict[str, Descriptor] = {}
+        for entry in chain(self._api(ref, subject), self._tagged(ref, subject)):
+            claimed.setdefault(entry.digest, entry)
+            if len(claimed) > MAX_REFERRERS:
+                raise _too_much(ref, subject, f"More than {MAX_REFERRERS} manifests refer to it.")
         found: list[Referrer] = []
-        room = MAX_REFERRER_BYTES
-        for digest in claimed:
-            referrer = self._checked(ref, subject, digest)
-            if referrer is None or len(referrer.document) > room:
-                continue
-            room -= len(referrer.document)
+        size = 0
+        for entry in claimed.values():
+            referrer = self._checked(ref, subject, entry.digest)
+            if referrer is None:
+                if entry.artifact_type != BUNDLE_TYPE:
+                    continue
+                # Of what calls itself a bundle, nothing may be lost without being shown.
+                referrer = Referrer(Descriptor(entry.media_type, entry.digest, entry.size), b"")
+            size += len(referrer.document)
+            if size > MAX_REFERRER_BYTES:
+                why = f"What refers to it has more than {MAX_REFERRER_BYTES} bytes."
+                raise _too_much(ref, subject, why)
             found.append(referrer)
         return tuple(found)
 
@@ -89,7 +96,7 @@ class Referrers:
             self._list(ref, subject.digest, entry)
         return entry
 
-    def _api(self, ref: Reference, subject: str) -> Iterator[str]:
+    def _api(self, ref: Reference, subject: str) -> Iterator[Descriptor]:
         """What the registry's own list claims; nothing where it has no such list."""
         path = f"referrers/{subject}"
         for _ in range(_PAGES):
@@ -100,19 +107,20 @@ class Referrers:
                 entries = parse_index(answer.content)
             except OciError:
                 return  # such as a page of HTML, of something before a registry without the API
-            yield from (each.digest for each in entries)
+            yield from entries
             path = next_page(ref, answer)
             if not path:
                 return
+        raise _too_much(ref, subject, f"Its list has more than {_PAGES} pages.")
 
-    def _tagged(self, ref: Reference, subject: str) -> Iterator[str]:
+    def _tagged(self, ref: Reference, subject: str) -> Iterator[Descriptor]:
         """What the index under the fallback tag claims."""
         try:
             found = get_document(self._session, ref, fallback_tag(subject))
             entries = parse_index(found) if isinstance(found, bytes) else ()
         except (ArtefactCorrupt, OciError):
             return
-        yield from (each.digest for each in entries)
+        yield from entries
 
     def _checked(self, ref: Reference, subject: str, digest: str) -> Referrer | None:
         """The manifest, if it is there and says itself that it refers to the subject."""
@@ -195,6 +203,15 @@ class Referrers:
             yield
         finally:
             os.close(fd)
+
+
+def _too_much(ref: Reference, subject: str, why: str) -> AdapterInvalid:
+    return AdapterInvalid(
+        f"{ref.place}@{subject} cannot be judged.",
+        why=f"{why} To look at a part of them could miss the one that counts.",
+        fix="Remove from the registry what was attached to it in vain, or push it to a repository "
+        "where only you may push, and sign it there.",
+    )
 
 
 def _entry(document: bytes, subject: str) -> Descriptor:

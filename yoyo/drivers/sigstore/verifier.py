@@ -7,6 +7,7 @@ the first thing that is wrong can be named. Nothing here accepts what `sigstore`
 from __future__ import annotations
 
 import hashlib
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -144,7 +145,10 @@ def _read_root(path: Path) -> TrustedRoot:
     from sigstore.models import TrustedRoot
 
     try:
-        if path.stat().st_size > MAX_ROOT_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise BundleRefused("untrusted", f"the trusted root {path} is no regular file")
+        if status.st_size > MAX_ROOT_BYTES:
             raise BundleRefused("untrusted", f"the trusted root {path} is too large")
         return TrustedRoot.from_file(str(path))
     except OSError as error:

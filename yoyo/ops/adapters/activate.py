@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.errors import AdapterNotLoaded
-from yoyo.ops.adapters.load import load
+from yoyo.ops.adapters.load import load, not_loaded
+from yoyo.ops.adapters.shelve import described
 from yoyo.ops.adapters.stack import prepared
 from yoyo.ops.down import down
 from yoyo.ops.locking import node_lock
 from yoyo.ops.provide import provided
 from yoyo.ops.running import running
-from yoyo.ops.up import up
+from yoyo.ops.up import refuse_start, up
 
 if TYPE_CHECKING:
     from yoyo.model.adapter import Loaded, Selection
@@ -63,10 +64,10 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
     with node_lock(ctx, "adapters activate", wait_s=_LOCK_WAIT_S):
         life, _, endpoint = running(ctx)
         ready, stack = prepared(provided(ctx), task)
-        there = {each.name for each in ctx.engine.adapters(endpoint)}
-        missing = [each.name for each in ready.node.loras if each.name not in there]
+        ready = described(ready)
+        missing = not_loaded(ready, ctx.engine.adapters(endpoint))
         if not missing:
-            load(ready, life, endpoint, stack.scales, stack.proof)
+            load(ready, life, endpoint, stack)
     if missing and not restart:
         raise AdapterNotLoaded(
             f"{ctx.node.name} has not loaded {', '.join(missing)}.",
@@ -74,6 +75,7 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
             fix="Run it with --restart: the node drains, stops, and starts with the new stack.",
         )
     if missing:
+        refuse_start(ctx, ctx.book())  # before the node is stopped that could not come up again
         down(ctx)
         up(ctx._replace(node=ctx.node._replace(task=ctx.node.task if task is None else task)))
         life, _, _ = running(ctx)  # verified once more by `up`, which booked a record of its own

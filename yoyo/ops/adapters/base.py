@@ -78,7 +78,8 @@ def of_node(
     """A node's model, whose references to the store are resolved.
 
     Raises:
-        ModelInvalid, StoreUnavailable, StoreDenied, ArtefactMissing.
+        ModelInvalid: unreadable, or other bytes than the node's settings pin.
+        StoreUnavailable, StoreDenied, ArtefactMissing.
         AdapterInvalid: the model is an address, whose tensors nobody has looked at.
     """
     if node.from_store is not None and (node.gce is not None or not _is_here(node)):
@@ -99,8 +100,14 @@ def of_node(
         )
     if node.engine.model != SMOKE_MODEL and "://" in node.engine.model:
         raise _not_known(node)
-    base = of_file(ctx, _path(ctx, node))
-    return base._replace(digest=digest_of_node(ctx, node))
+    base, declared = of_file(ctx, _path(ctx, node)), digest_of_node(ctx, node)
+    if base.digest != declared:
+        raise ModelInvalid(
+            "The model here is not what the store says.",
+            why=f"It should be {declared} and is {base.digest}.",
+            fix="Fetch it anew: remove the file and run `yoyo up`, or `yoyo weights verify`.",
+        )
+    return base
 
 
 def _is_here(node: NodeSettings) -> bool:

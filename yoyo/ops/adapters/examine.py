@@ -66,27 +66,32 @@ def bundles_of(ctx: AdapterContext, ref: Reference) -> tuple[Bundle, ...]:
 
     Raises:
         RegistryUnavailable, RegistryDenied.
+        AdapterInvalid: too much refers to it to look at all of it.
     """
     found = (_bundle(ctx, ref, each) for each in ctx.registry().referrers(ref, ref.digest))
     return tuple(each for each in found if each is not None)
 
 
 def _bundle(ctx: AdapterContext, ref: Reference, referrer: Referrer) -> Bundle | None:
-    """None: it is something else that refers to the adapter."""
-    if referrer.descriptor.artifact_type != BUNDLE_TYPE:
+    """None: it is something else that refers to the adapter.
+
+    A bundle that cannot be had is kept without its bytes: shown as refused, and not as absent.
+    """
+    if referrer.document and referrer.descriptor.artifact_type != BUNDLE_TYPE:
         return None
     try:
         layers = parse_manifest(referrer.document).layers
     except OciError:
-        return None
-    if len(layers) != 1 or layers[0].size > MAX_BUNDLE_BYTES:
-        return None
+        return Bundle(referrer.descriptor.digest, b"", "")
+    if len(layers) != 1:
+        return Bundle(referrer.descriptor.digest, b"", "")
+    if layers[0].size > MAX_BUNDLE_BYTES:
+        return Bundle(layers[0].digest, b"", "")
     try:
         document = ctx.registry().blob(ref, layers[0])
     except YoyoError as error:
         if error.code in ("RegistryUnavailable", "RegistryDenied"):
             raise
-        # Kept, so that it is shown as refused and not as absent.
         return Bundle(layers[0].digest, b"", "")
     return Bundle(
         f"sha256:{sha256(document).hexdigest()}", document, claimed_predicate_type(document)

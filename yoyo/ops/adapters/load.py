@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.errors import AdapterNotLoaded
+from yoyo.model.adapter import Stage
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from yoyo.core.lives import Life
     from yoyo.model.adapter import Loaded
     from yoyo.model.machine import Endpoint
+    from yoyo.ops.adapters.stack import Stack
     from yoyo.ops.context import Context
 
 # The engine keeps scales as 32-bit floats.
@@ -26,26 +28,43 @@ class Applied(NamedTuple):
     names: tuple[str, ...]  # id@version of those that weigh in, in the engine's order
 
 
-def load(
-    ctx: Context, life: Life, endpoint: Endpoint, scales: Mapping[str, float], proof: str
-) -> None:
-    """Bring the engine's scales to these (by id@version; others get 0), read them back, book it.
+def not_loaded(ctx: Context, found: tuple[Loaded, ...]) -> list[str]:
+    """Of the adapters that the node is to have, those that its engine has not: by name, and by
+    the directory, which stands for the bytes.
 
-    `proof` is the digest of the record that says who vouches for them.
+    `ctx` is what `prepared` gave, for a node at a distance after `described` or `shelved`.
+    """
+    node, there = ctx.node, {each.name: each.directory for each in found}
+    at_a_distance = {each.name: each.manifest for each in node.adapters_from_store}
+    return [
+        lora.name
+        for lora in node.loras
+        if there.get(lora.name) != at_a_distance.get(lora.name, lora.sha256[:16])
+    ]
+
+
+def load(ctx: Context, life: Life, endpoint: Endpoint, stack: Stack) -> None:
+    """Bring the engine's scales to the stack's (others get 0), read them back, book it.
+
+    `ctx` as for `not_loaded`.
 
     Raises:
-        AdapterNotLoaded: the engine has not all of them, has others, or did not take a scale.
+        AdapterNotLoaded: the engine has not all of them, has other bytes under their names, or
+            did not take a scale.
         EngineFailed, LedgerCorrupt, LedgerWriteFailed.
     """
-    found = ctx.engine.adapters(endpoint)
+    found, scales = ctx.engine.adapters(endpoint), stack.scales
     if not found and not scales:
         return
-    missing = sorted(scales.keys() - {each.name for each in found})
+    missing = not_loaded(ctx, found)
     if missing:
         raise AdapterNotLoaded(
-            f"{ctx.node.name} did not load {', '.join(missing)}.",
-            why="The engine lists: " + (", ".join(each.name for each in found) or "none") + ".",
-            fix=f"See `yoyo logs --node {ctx.node.name}` for what the engine says of it.",
+            f"{ctx.node.name} has not loaded {', '.join(missing)}.",
+            why="Its engine lists: "
+            + (", ".join(each.name for each in found) or "none")
+            + ", with the bytes that it was started with.",
+            fix=f"Start it anew: `yoyo adapters activate --restart --node {ctx.node.name}`; "
+            "`yoyo logs` has what the engine says.",
         )
     ctx.engine.rescale(endpoint, {each.number: scales.get(each.name, 0.0) for each in found})
     off = [
@@ -67,23 +86,19 @@ def load(
             life.job_id,
             CompletionStatus.SUCCESS,
             ctx.operator,
-            input_hash=proof,
+            input_hash=stack.proof,
             adapter_versions=tuple(each.name for each in found if scales.get(each.name)),
         )
     )
 
 
-def dropped(ctx: Context, life: Life, endpoint: Endpoint) -> tuple[str, ...]:
-    """Adapters that are booked as loaded and weigh in no more: an engine that was started anew
-    by its supervisor has them all at 0.
-
-    Raises:
-        EngineFailed.
-    """
-    if not life.adapters:
-        return ()
-    used = {each.name for each in ctx.engine.adapters(endpoint) if each.scale != 0.0}
-    return tuple(name for name in life.adapters if name not in used)
+def differs(life: Life, found: tuple[Loaded, ...]) -> bool:
+    """Whether an engine uses other adapters than were booked: nobody waited for its boot, it was
+    started anew by itself (all scales are 0 then), or somebody set them."""
+    if not found:
+        return False
+    used = {each.name for each in found if each.scale != 0.0}
+    return life.proof is None or used != set(life.adapters)
 
 
 def applied(
@@ -97,6 +112,7 @@ def applied(
         EngineFailed.
     """
     found = ctx.engine.adapters(endpoint)
+    _refuse_rejected(ctx, life)
     in_use = {each.name for each in found if wanted is not None or each.scale != 0.0}
     _refuse_lost(ctx, set(life.adapters if wanted is None else wanted) - in_use)
     if not found:
@@ -106,6 +122,29 @@ def applied(
         each.number: each.scale if wanted is None else wanted.get(each.name, 0.0) for each in found
     }
     return Applied(scales, tuple(each.name for each in found if scales[each.number] != 0.0))
+
+
+def withdrawn(ctx: Context, life: Life) -> list[tuple[str, Stage]]:
+    """Adapters in use that were retired or rejected since they were loaded."""
+    if ctx.on_adapters is None or not life.adapters:
+        return []
+    book = ctx.on_adapters().book.read()
+    found = ((name, book.find(name)) for name in life.adapters)
+    return [
+        (name, entry.stage)
+        for name, entry in found
+        if entry is not None and entry.stage in (Stage.RETIRED, Stage.REJECTED)
+    ]
+
+
+def _refuse_rejected(ctx: Context, life: Life) -> None:
+    bad = [name for name, stage in withdrawn(ctx, life) if stage is Stage.REJECTED]
+    if bad:
+        raise AdapterNotLoaded(
+            f"{', '.join(bad)} was rejected since {ctx.node.name} loaded it.",
+            why="What is rejected answers nobody.",
+            fix=f"Run `yoyo adapters activate --node {ctx.node.name}`: the node goes on without.",
+        )
 
 
 def _refuse_strangers(ctx: Context, life: Life, found: tuple[Loaded, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from yoyo.core.adapters.names import InvalidAdapter, parse_name
 from yoyo.core.oci_names import InvalidReference, parse_reference
-from yoyo.errors import AdapterInvalid, AdapterStageWrong
+from yoyo.errors import AdapterInvalid, AdapterRefused, AdapterStageWrong
 from yoyo.model.oci import Reference
 from yoyo.ops.adapters.examine import artefact_at
 
@@ -34,12 +34,24 @@ def reference(ctx: AdapterContext, text: str) -> Reference:
 
 def pinned(ctx: AdapterContext, text: str) -> Reference:
     """The same with the digest that it stands for now; a tag is resolved once and never again.
+    What was asked for as id@version says of itself that it is this version.
 
     Raises:
         AdapterInvalid, ArtefactMissing, ArtefactCorrupt, RegistryUnavailable, RegistryDenied.
+        AdapterRefused: under the version's tag, or its entry, lies another adapter.
     """
     ref = reference(ctx, text)
-    return ref if ref.digest else ref.at(ctx.registry().resolve(ref).digest)
+    at = ref if ref.digest else ref.at(ctx.registry().resolve(ref).digest)
+    if "/" not in text:
+        found = artefact_at(ctx, at).adapter.name
+        if found != text:
+            raise AdapterRefused(
+                f"{text} was refused (adapter).",
+                why=f"{ref} is {found}.",
+                fix=f"If it is {found} that you mean, name it so, or by {at}; else find out who "
+                "put it there.",
+            )
+    return at
 
 
 def entry_of(ctx: AdapterContext, ref: Reference) -> Registered | None:

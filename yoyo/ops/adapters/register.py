@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from yoyo.core.adapters import stages
+from yoyo.errors import AdapterStageWrong
 from yoyo.model.adapter import Stage
 from yoyo.ops.adapters.examine import Examined, examine, judged
 from yoyo.ops.adapters.refs import parsed, registered
@@ -40,21 +41,21 @@ def register(
     """
     examined = judged(examine(ctx, ref, sign_off=False))
     adapter, verdict = examined.artefact.adapter, examined.verdict
-    with change(ctx, "register", adapter, ref.digest):
-        book = ctx.book.change(
-            lambda book: stages.register(
-                book,
-                adapter,
-                f"{ref.place}@{ref.digest}",
-                sign_off=verdict.sign_off,
-                result=verdict.result,
-                at=ctx.clock.now(),
-                by=ctx.operator,
-                notes=notes,
-                scale=scale,
-            )
+
+    def entered(book: AdapterBook) -> Sequence[Registered]:
+        return stages.register(
+            book,
+            adapter,
+            f"{ref.place}@{ref.digest}",
+            sign_off=verdict.sign_off,
+            result=verdict.result,
+            at=ctx.clock.now(),
+            by=ctx.operator,
+            notes=notes,
+            scale=scale,
         )
-    return Changed(registered(book, adapter.name))
+
+    return Changed(registered(change(ctx, "register", adapter, ref.digest, entered), adapter.name))
 
 
 def promote(ctx: AdapterContext, name: str) -> Changed:
@@ -108,17 +109,38 @@ class _Step(Protocol):
 
 def _moved(ctx: AdapterContext, action: str, name: str, step: _Step, *, verify: bool) -> Changed:
     """Take a step that was tried on the book as it is: what it refuses costs no row."""
-    steps = step(ctx.book.read(), name, at=ctx.clock.now(), by=ctx.operator)
+    steps = [*step(ctx.book.read(), name, at=ctx.clock.now(), by=ctx.operator)]
     if not steps:  # it stands there already
         return Changed(registered(ctx.book.read(), name))
-    wanted = _END[action]
-    entry = next(each for each in steps if each.stage is wanted)
+    entry = _main(steps, action)
     if verify:
         verified(ctx, entry)
-    with change(ctx, action, entry.adapter, entry.digest):
-        book = ctx.book.change(lambda book: step(book, name, at=ctx.clock.now(), by=ctx.operator))
+
+    def same(book: AdapterBook) -> Sequence[Registered]:
+        found = step(book, name, at=ctx.clock.now(), by=ctx.operator)
+        if found and _meant(_main(found, action)) != _meant(entry):
+            raise AdapterStageWrong(
+                f"`{action} {name}` was not done.",
+                why="The registry file was changed meanwhile: it would be another step now.",
+                fix="See where each version stands, `yoyo adapters ls`, and run it again.",
+            )
+        steps[:] = found or steps
+        return found
+
+    book = change(ctx, action, entry.adapter, entry.digest, same)
     gone = next((each for each in steps if each.adapter.name != entry.adapter.name), None)
     return Changed(registered(book, entry.adapter.name), gone)
+
+
+def _main(steps: Sequence[Registered], action: str) -> Registered:
+    """The step that was asked for; another one only makes room for it."""
+    wanted = _END[action]
+    return next(each for each in steps if each.stage is wanted)
+
+
+def _meant(step: Registered) -> tuple[object, ...]:
+    """What of a step was verified, or seen by whoever asked for it."""
+    return step.adapter, step.ref, step.sign_off
 
 
 _END: Final = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from yoyo.core.lives import read_book
@@ -12,14 +10,18 @@ from yoyo.model.adapter import Stage
 from yoyo.model.ledger import ADAPTERS_NODE, CompletionStatus, Entry, EventType
 
 if TYPE_CHECKING:
-    from yoyo.model.adapter import AdapterBook, AdapterVersion
+    from collections.abc import Callable, Sequence
+
+    from yoyo.core.lives import OpenJob
+    from yoyo.model.adapter import AdapterBook, AdapterVersion, Registered
     from yoyo.ops.adapters.context import AdapterContext
 
 LOCK: Final = "adapters"
+INTERRUPTED: Final = "INTERRUPTED"
 _PATIENCE_S: Final = 60
-# What each action leaves a version as, to tell whether one that was killed was done.
-_DONE: Final = {
-    "register": (Stage.EVAL_PENDING, Stage.EVAL_OK, Stage.REJECTED, Stage.PROMOTED, Stage.RETIRED),
+# The stages that the last step of each action can end in.
+_ENDS: Final = {
+    "register": (Stage.EVAL_PENDING, Stage.EVAL_OK, Stage.REJECTED),
     "promote": (Stage.PROMOTED,),
     "rollback": (Stage.PROMOTED,),
     "retire": (Stage.RETIRED,),
@@ -27,32 +29,69 @@ _DONE: Final = {
 }
 
 
-@contextmanager
 def change(
-    ctx: AdapterContext, action: str, adapter: AdapterVersion, digest: str
-) -> Iterator[None]:
-    """Around one change of the registry file: JOB_START before, JOB_COMPLETE after.
+    ctx: AdapterContext,
+    action: str,
+    adapter: AdapterVersion,
+    digest: str,
+    decide: Callable[[AdapterBook], Sequence[Registered]],
+) -> AdapterBook:
+    """One change of the registry file: JOB_START before, JOB_COMPLETE after.
 
-    `digest` is of the artefact's manifest. What a killed command left open is closed first, by
-    what the file says.
+    `digest` is of the artefact's manifest, `decide` as the port's. Where the change is broken off,
+    the file says which end is booked. What a killed command left open is closed first.
 
     Raises:
-        NodeBusy, LedgerCorrupt, LedgerWriteFailed.
+        NodeBusy, LedgerCorrupt, LedgerWriteFailed, AdapterBookInvalid, StateUnwritable, and what
+        `decide` raises.
     """
     job_id = f"{action}/{adapter.name}"
+    wanted: list[Registered] = []
+
+    def deciding(book: AdapterBook) -> Sequence[Registered]:
+        wanted.extend(decide(book))
+        return wanted
+
     with ctx.locks.hold(LOCK, operator=ctx.operator, command=action, wait_s=_PATIENCE_S):
         settle(ctx)
         _book(ctx, EventType.JOB_START, job_id, adapter, digest, CompletionStatus.PENDING)
+        end, code = CompletionStatus.SUCCESS, ""
         try:
-            yield
+            book = ctx.book.change(deciding)
         except BaseException as error:
-            meant = isinstance(error, YoyoError) and not isinstance(error, Interrupted)
-            code = f"{action.upper()}_REFUSED" if meant else "INTERRUPTED"
-            end = CompletionStatus.ERROR
+            if not _stands(ctx, wanted):
+                meant = isinstance(error, YoyoError) and not isinstance(error, Interrupted)
+                code = f"{action.upper()}_REFUSED" if meant else INTERRUPTED
+                end = CompletionStatus.ERROR
             _book(ctx, EventType.JOB_COMPLETE, job_id, adapter, digest, end, code)
             raise
-        end = CompletionStatus.SUCCESS
-        _book(ctx, EventType.JOB_COMPLETE, job_id, adapter, digest, end)
+        _book(ctx, EventType.JOB_COMPLETE, job_id, adapter, digest, end, code)
+        return book
+
+
+def _stands(ctx: AdapterContext, wanted: Sequence[Registered]) -> bool:
+    """Whether the file has exactly what was to be written; the caller holds the lock."""
+    if not wanted:
+        return False
+    try:
+        book = ctx.book.read()
+    except YoyoError:
+        return False
+    return all(book.find(each.adapter.name) == each for each in wanted)
+
+
+def settle_if_free(ctx: AdapterContext) -> None:
+    """Book the end of changes whose command is gone, unless another one is at work. Never fails:
+    a ledger or a file that is damaged is told by the command that needs it.
+
+    It reads the whole ledger, about 11 us a row.
+    """
+    try:
+        if read_book(ctx.ledger.rows()).jobs_of(ADAPTERS_NODE):
+            with ctx.locks.hold(LOCK, operator=ctx.operator, command="settle", wait_s=0):
+                settle(ctx)
+    except YoyoError:
+        return
 
 
 def settle(ctx: AdapterContext) -> None:
@@ -66,8 +105,7 @@ def settle(ctx: AdapterContext) -> None:
         return
     book = ctx.book.read()
     for each in left:
-        action, _, name = each.job_id.partition("/")
-        done = _was_done(book, action, name)
+        done = _was_done(book, each)
         ctx.ledger.append(
             Entry(
                 EventType.JOB_COMPLETE,
@@ -76,16 +114,28 @@ def settle(ctx: AdapterContext) -> None:
                 each.job_id,
                 CompletionStatus.SUCCESS if done else CompletionStatus.ERROR,
                 ctx.operator,
-                error_code="" if done else "INTERRUPTED",
+                error_code="" if done else INTERRUPTED,
                 input_hash=each.input_hash,
-                adapter_versions=(name,),
+                adapter_versions=(each.job_id.partition("/")[2],),
             )
         )
 
 
-def _was_done(book: AdapterBook, action: str, name: str) -> bool:
+def _was_done(book: AdapterBook, job: OpenJob) -> bool:
+    """Whether the file has a step of that action on that artefact since the job began.
+
+    Other changes wait for the lock and settle first, so that such a step is the job's own. A
+    `register` that was to change the notes or the scale alone leaves no step: it counts as not
+    done, and registering again is harmless.
+    """
+    action, _, name = job.job_id.partition("/")
     found = book.find(name)
-    return found is not None and found.stage in _DONE.get(action, ())
+    return (
+        found is not None
+        and found.digest == job.input_hash
+        and found.stage in _ENDS.get(action, ())
+        and found.history[-1].at >= job.started
+    )
 
 
 def _book(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from yoyo.core import store_keys
 from yoyo.core.manifest import encode
-from yoyo.errors import ConfigInvalid
+from yoyo.errors import ArtefactCorrupt, ConfigInvalid
 from yoyo.model.settings import Provided
 from yoyo.model.store import ADAPTER, CHUNK_BYTES, Manifest, Source, StoredFile
 from yoyo.ops.provide import tell
@@ -31,6 +31,7 @@ def shelved(ctx: Context) -> Context:
 
     Raises:
         ConfigInvalid: the store is none that the node can reach.
+        ArtefactCorrupt: a file is another than the one that was verified; nothing was stored.
         StoreUnavailable, StoreDenied, StoreFull, StoreConflict.
     """
     if ctx.node.gce is None or not ctx.node.loras:
@@ -47,7 +48,7 @@ def described(ctx: Context) -> Context:
     """As `shelved`, and nothing is written: what the node's script would name.
 
     Raises:
-        ConfigInvalid.
+        ConfigInvalid, ArtefactCorrupt.
     """
     if ctx.node.gce is None or not ctx.node.loras:
         return ctx
@@ -76,11 +77,19 @@ class _Described(NamedTuple):
 
 
 def _described(store: StoreContext, lora: LoraFile) -> _Described:
-    chunks = []
+    both, chunks, size = _Both(), [], 0
     for start, length in _ranges(lora):
-        piece = sha256()
-        store.disk.feed(Path(lora.path), start, length, piece)
-        chunks.append(piece.hexdigest())
+        both.chunk = sha256()
+        size += store.disk.feed(Path(lora.path), start, length, both)
+        chunks.append(both.chunk.hexdigest())
+    there = store.disk.size(Path(lora.path))
+    if (size, there, both.hexdigest()) != (lora.size, lora.size, lora.sha256):
+        raise ArtefactCorrupt(
+            f"{lora.path} is not what was verified.",
+            why=f"It should be {lora.size} bytes of sha256 {lora.sha256}; "
+            f"now it is {there or 0} bytes, and the first {size} have {both.hexdigest()}.",
+            fix="Find out what writes there, and run the command again: it is fetched anew.",
+        )
     file = StoredFile(f"{lora.name}.gguf", lora.size, lora.sha256, tuple(chunks), _MEDIA_TYPE)
     manifest = Manifest(
         ADAPTER, f"lora-{lora.sha256[:24]}", (file,), Source(lora.manifest, ""), "", _ALWAYS, "yoyo"
@@ -88,6 +97,21 @@ def _described(store: StoreContext, lora: LoraFile) -> _Described:
     document = encode(manifest)
     files = ((file.path, file.size, file.sha256),)
     return _Described(Provided(lora.name, sha256(document).hexdigest(), files), document, file)
+
+
+class _Both:
+    """Two digests in one reading."""
+
+    def __init__(self) -> None:
+        self.whole = sha256()
+        self.chunk = sha256()
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self.whole.update(data)
+        self.chunk.update(data)
+
+    def hexdigest(self) -> str:
+        return self.whole.hexdigest()
 
 
 def _put(store: StoreContext, lora: LoraFile, described: _Described) -> None:

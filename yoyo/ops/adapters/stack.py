@@ -10,7 +10,7 @@ from yoyo.core.adapters.names import InvalidAdapter
 from yoyo.core.adapters.select import select
 from yoyo.core.adapters.summary import verification_summary
 from yoyo.core.adapters.trust import policy_digest
-from yoyo.errors import AdapterRefused, YoyoError
+from yoyo.errors import AdapterInvalid, AdapterRefused, YoyoError
 from yoyo.model.adapter import SHARED_MODULE, Selection, Signed, Stage
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.settings import LoraFile
@@ -19,6 +19,8 @@ from yoyo.ops.adapters.register import verified
 from yoyo.ops.adapters.transfer import pull_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from yoyo.core.lives import Life
     from yoyo.model.adapter import AdapterVersion, Chosen
     from yoyo.ops.adapters.base import BaseModel
@@ -54,14 +56,34 @@ def selected(ctx: Context, task: str | None = None) -> Selection:
         return Selection((), ())
     adapters = ctx.on_adapters()
     book = adapters.book.read()
-    if not any(each.adapter.module_id in (node.module_id, SHARED_MODULE) for each in book.adapters):
+    if not any(
+        each.stage is Stage.PROMOTED and each.adapter.module_id in (node.module_id, SHARED_MODULE)
+        for each in book.adapters
+    ):
         return Selection((), ())  # nothing to choose from: the model need not be hashed
     base = digest_of_node(adapters, node)
     return select(node.module_id, node.task if task is None else task, base, book)
 
 
-def prepared(ctx: Context, task: str | None = None) -> tuple[Context, Stack]:
+def unfit(ctx: Context, selection: Selection) -> list[str]:
+    """What an operator should know of: promoted for the node, and all the same not in its stack."""
+    if ctx.on_adapters is None:
+        return []
+    book = ctx.on_adapters().book.read()
+    found = ((book.find(name), why) for name, why in selection.refused)
+    return [
+        f"{entry.adapter.name} is promoted and left out: {why}"
+        for entry, why in found
+        if entry is not None and entry.stage is Stage.PROMOTED
+    ]
+
+
+def prepared(
+    ctx: Context, task: str | None = None, only: Collection[str] | None = None
+) -> tuple[Context, Stack]:
     """The context with the node's stack in it: every adapter verified and its bytes here.
+
+    With `only`, of what is selected those of these names: what an engine has loaded already.
 
     Raises:
         AdapterRefused: one of them does not pass; nothing is started without it in silence.
@@ -69,6 +91,9 @@ def prepared(ctx: Context, task: str | None = None) -> tuple[Context, Stack]:
         RegistryDenied, StoreFull, StateUnwritable, and what `selected` raises.
     """
     selection = selected(ctx, task)
+    if only is not None:
+        kept = tuple(e for e in selection.stack if e.registered.adapter.name in only)
+        selection = selection._replace(stack=kept)
     if not selection.stack or ctx.on_adapters is None:
         return ctx._replace(node=ctx.node._replace(loras=())), Stack((), "", selection)
     adapters = ctx.on_adapters()
@@ -129,7 +154,15 @@ def _check_file(
     Raises:
         AdapterInvalid, AdapterRefused.
     """
-    lora, name = adapters.files.lora(path), adapter.name
+    name = adapter.name
+    try:
+        lora = adapters.files.lora(path)
+    except AdapterInvalid as error:
+        raise AdapterRefused(
+            f"{name} was refused (file).",
+            why=error.why,
+            fix=f"Pack it again, and retire this one: `yoyo adapters retire {name}`.",
+        ) from error
     said, found = (
         f"rank {each.rank}, alpha {each.alpha:f}, {each.architecture}" for each in (adapter, lora)
     )

@@ -10,7 +10,7 @@ from yoyo.core.adapters.artefact import read_artefact
 from yoyo.core.adapters.names import InvalidAdapter
 from yoyo.core.oci_manifest import parse_manifest
 from yoyo.errors import AdapterInvalid, ArtefactExists, ArtefactMissing
-from yoyo.model.oci import IMAGE_MANIFEST, Reference
+from yoyo.model.oci import IMAGE_MANIFEST, Descriptor, Reference
 from yoyo.ops.adapters.examine import artefact_at
 from yoyo.ops.adapters.refs import parsed, repository
 
@@ -94,18 +94,38 @@ def pull_weights(ctx: AdapterContext, ref: Reference, artefact: Artefact) -> Pat
     return path
 
 
-def pull(ctx: AdapterContext, ref: Reference, to: Path) -> tuple[Path, ...]:
-    """Fetch every file of the adapter at this pinned reference into a directory.
+def pull(ctx: AdapterContext, ref: Reference, to: Path | None = None) -> tuple[Path, ...]:
+    """Fetch every file of the adapter at this pinned reference into a directory; without one, into
+    ID-VERSION under the working directory. A file that is there and intact is left alone.
 
     Raises:
+        ArtefactExists: something else lies where one of them would; nothing was written.
         As `artefact_at` and `pull_weights` do.
     """
     artefact = artefact_at(ctx, ref)
-    registry = ctx.registry()
-    paths = []
+    adapter, registry = artefact.adapter, ctx.registry()
+    to = to or Path(f"{adapter.id}-{adapter.version}")
     # Names were checked to be plain ones: nothing can lead out of the directory.
-    for name, blob in ((artefact.filename, artefact.weights), *artefact.files):
-        path = to / name
-        registry.pull(ref, blob, path, partial(ctx.progress.bytes, f"pulling {name}"))
-        paths.append(path)
-    return tuple(paths)
+    files = ((artefact.filename, artefact.weights), *artefact.files)
+    for name, blob in files:
+        _refuse_other(ctx, to / name, blob)
+    for name, blob in files:
+        registry.pull(ref, blob, to / name, partial(ctx.progress.bytes, f"pulling {name}"))
+    return tuple(to / name for name, _ in files)
+
+
+def _refuse_other(ctx: AdapterContext, path: Path, blob: Descriptor) -> None:
+    if not ctx.files.is_there(path):
+        return
+    try:
+        moved = partial(ctx.progress.bytes, f"comparing {path.name}")
+        if ctx.files.digest(path, moved)[0] == blob.digest:
+            return
+        why = "It has other bytes than the adapter's."
+    except AdapterInvalid as error:  # a directory, a dangling link, a file that is not for us
+        why = f"{error.what} {error.why}".strip()
+    raise ArtefactExists(
+        f"{path} is there already; nothing was pulled.",
+        why=why,
+        fix="Pull into another directory: --to DIRECTORY.",
+    )
