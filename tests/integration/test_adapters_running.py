@@ -322,3 +322,27 @@ def test_up_again_on_a_healthy_node_asks_no_registry(world: AdapterPlace) -> Non
         world.registry.start()
     assert world.rows() == rows
     assert loads(world) == [TONE]
+
+
+def test_without_its_registry_file_nothing_is_started_in_silence(world: AdapterPlace) -> None:
+    world.book.rename(world.book.with_suffix(".away"))
+    before = world.rows()
+    error = world.json("up", code=90)["error"]
+    assert "adapters.registry" in error["why"]
+    assert "adapters=none" in error["fix"]
+    assert world.rows() == before
+    assert world.json("plan")["actions"] == ["refuse: there is no registry file of adapters"]
+    alone = ("--set", "nodes.local.adapters=none")
+    world.run("up", *alone)
+    refused(world, "adapters", "activate", code=90)
+    assert ask(world) == []
+
+
+def test_a_broken_registry_file_does_not_keep_an_adapter_in_use(world: AdapterPlace) -> None:
+    world.run("up")
+    world.book.write_text("<<<<<<< HEAD\n" + world.book.read_text())
+    refused(world, "adapters", "activate", code=90)
+    world.json("adapters", "activate", "--set", "nodes.local.adapters=none")
+    assert scales(world) == {TONE: 0.0}
+    result = world.json("up", "--set", "nodes.local.adapters=none")
+    assert result["notes"] == []

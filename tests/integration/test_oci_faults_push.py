@@ -76,7 +76,9 @@ def test_a_push_goes_on_where_the_registry_says(tmp_path: Path) -> None:
             for seen in proxy.seen
             if seen.method == "PATCH"
         ]
-        assert 0 < spans[0] <= 600_000 < spans[1] <= 1_200_000
+        # What the registry had read of a cut request, it says; the rest was lost on the way.
+        assert 0 < spans[0] <= 600_000
+        assert spans[0] < spans[1] <= 1_200_000
 
 
 def test_a_source_that_changes_while_it_is_pushed_is_not_kept(

@@ -160,6 +160,8 @@ def test_an_instance_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(SigningFailed, match="could not be reached") as caught:
         signer.sign(statement())
     assert token not in caught.value.why
+    assert "no connection to" in caught.value.why
+    assert "ConnectionPool" not in caught.value.why
 
 
 def test_a_silent_service_is_not_waited_for_without_end(lab: SigstoreLab, tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_yoyo_refuses_the_older_statement_that_cosign_attest_makes(benches: Benc
     how = ["--predicate", "predicate.json", "--type", PROVENANCE_NAME]
     bench.run(COSIGN_3, "attest", *how, *bench.cosign_signs_as("builder"), ref)
     refused = bench.place.run("adapters", "verify", ref, code=AdapterRefused.exit_code)
-    assert "its _type is 'https://in-toto.io/Statement/v0.1'" in refused.stderr
+    assert "its _type is 'https://in-toto.io/Statement/v0.1'" in refused.stdout
 
 
 def _sha256(path: Path) -> str:

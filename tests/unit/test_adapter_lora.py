@@ -6,12 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import gguf
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_lora import BREAKAGES, EMBEDDING, TENSORS, engine_verdict, write_lora
 
-from yoyo.core.adapters.lora import MAX_RANK, check_fit, plain, read_lora
+from yoyo.core.adapters.lora import MAX_PADDING, MAX_RANK, check_fit, plain, read_lora
 from yoyo.core.adapters.names import InvalidAdapter
 from yoyo.core.gguf import GgufError, HeaderIncomplete
 from yoyo.core.gguf_tensors import GgufTensors, read_tensors
@@ -223,11 +224,41 @@ def pair(rank: int, width: int = 4096) -> dict[str, Shape]:
     return {"x.lora_a": (width, rank), "x.lora_b": (rank, width)}
 
 
+def read_whole(header: bytes, extra: int = 0) -> LoraFacts:
+    """Read it as the beginning of a file that has all of its tensors, and so many bytes more."""
+    return read_lora(header, read_tensors(header, 1 << 30).data_end + extra)
+
+
+def test_bytes_that_belong_to_no_tensor() -> None:
+    header = by_hand(pair(4))
+    assert read_whole(header, MAX_PADDING).rank == 4
+    with pytest.raises(InvalidAdapter, match=f"^{MAX_PADDING + 1} bytes belong to no tensor"):
+        read_whole(header, MAX_PADDING + 1)
+
+
+@pytest.mark.parametrize("alignment", [32, 64, 4096])
+def test_what_a_writer_pads_with_is_no_stray_byte(tmp_path: Path, alignment: int) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "padded.gguf", "llama")
+    writer.add_custom_alignment(alignment)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    for name, shape in (("x.lora_a", (3, 5)), ("x.lora_b", (5, 3))):  # as numpy orders them
+        writer.add_tensor(name, numpy.ones(shape, dtype=numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    data = (tmp_path / "padded.gguf").read_bytes()
+    assert read(data).rank == 3
+    assert read_tensors(data, len(data)).data_end < len(data)
+
+
 @pytest.mark.parametrize("rank", [1, MAX_RANK])
 def test_ranks_within_the_limits(rank: int) -> None:
     """Where the base is wide enough, so that nothing else refuses them."""
-    assert read_lora(by_hand(pair(rank)), 1 << 30).rank == rank
-    assert read_lora(by_hand(pair(rank, width=rank)), 1 << 30).rank == rank
+    assert read_whole(by_hand(pair(rank))).rank == rank
+    assert read_whole(by_hand(pair(rank, width=rank))).rank == rank
 
 
 @pytest.mark.parametrize("rank", [0, MAX_RANK + 1])
@@ -238,7 +269,7 @@ def test_ranks_beyond_the_limits(rank: int) -> None:
 
 @pytest.mark.parametrize("kind", [0, 1, 8, 30])
 def test_the_types_that_the_converter_writes(kind: int) -> None:
-    assert read_lora(by_hand(pair(32), kind=kind), 1 << 30).rank == 32
+    assert read_whole(by_hand(pair(32), kind=kind)).rank == 32
 
 
 @pytest.mark.parametrize(
@@ -264,7 +295,7 @@ def test_types_that_the_converter_does_not_write() -> None:
 
 def test_architectures_are_names() -> None:
     for name in ("t", "a" * 64, "jina-bert-v2"):
-        found = read_lora(by_hand(pair(4), architecture=name), 1 << 30)
+        found = read_whole(by_hand(pair(4), architecture=name))
         assert found.architecture == name
     for name in ("a" * 65, "a b", "-a", "a\n"):
         with pytest.raises(InvalidAdapter, match="is no name"):

@@ -30,14 +30,17 @@ from adapter_statements import (
 )
 from adapter_verdicts import EARLIER, LATER, OTHER, only_failure, verdict
 
+from yoyo.cli.render_adapters import verified_text
 from yoyo.core.adapters.policy import Found, judge
-from yoyo.model.adapter import Stage
+from yoyo.model.adapter import Change, Stage
+from yoyo.model.oci import Reference
 from yoyo.model.signing import (
     PROVENANCE,
     SIGNATURE,
     TEST_RESULT,
     Identity,
 )
+from yoyo.ops.adapters.examine import Examined
 
 
 @pytest.mark.parametrize("role", ["signer", "builder"])
@@ -202,6 +205,44 @@ def test_the_registry_knows_it_otherwise(entry: Any, reason: str) -> None:
     assert (check.name, check.reason) == ("registry", reason)
     if reason == "signoff":
         assert f"registered as {entry.sign_off or 'none'}, found {sha(sign_off())}" in check.why
+
+
+def test_what_the_registry_file_rejects_is_refused() -> None:
+    """Also with every statement in order, and where no sign-off is asked for."""
+    steps = (Change(Stage.PROMOTED, EARLIER, "olga"), Change(Stage.REJECTED, NOON, "dora"))
+    for needed in (True, False):
+        for statement in (sha(sign_off()), ""):
+            entry = registered(stage=Stage.REJECTED, history=steps, sign_off=statement)
+            got = verdict(expected={"registered": entry, "sign_off_needed": needed})
+            check = only_failure(got)
+            assert (check.name, check.reason) == ("registry", "rejected")
+            assert check.why == f"the registry file says rejected since {NOON.isoformat()} by dora"
+            assert got.stage == "rejected"
+
+
+def test_a_rejection_without_history_is_one_too() -> None:
+    entry = registered(stage=Stage.REJECTED, history=())
+    check = only_failure(verdict(expected={"registered": entry}))
+    assert (check.reason, check.why) == ("rejected", "the registry file says rejected")
+
+
+@pytest.mark.parametrize("stage", [each for each in Stage if each is not Stage.REJECTED])
+def test_no_other_stage_refuses(stage: Stage) -> None:
+    got = verdict(expected={"registered": registered(stage=stage)})
+    assert got.ok
+    assert got.stage == stage
+
+
+def test_the_stage_is_told_only_where_it_is_registered() -> None:
+    got = verdict(expected={"registered": None})
+    assert got.stage == ""
+    for verdict_, told in (
+        (got, "is verified  "),
+        (verdict(), "is verified, registered as promoted  "),
+    ):
+        place = Reference("127.0.0.1:5000", "adapters", digest=ARTEFACT.digest)
+        text = verified_text(Examined(place, ARTEFACT, verdict_), explain=False)
+        assert text.splitlines()[0] == f"{ADAPTER.name} {told}{place}"
 
 
 def test_the_alpha_of_the_registry_is_a_number() -> None:

@@ -134,7 +134,7 @@ def test_promoting_retires_the_one_before() -> None:
     assert promote(book, TWO.name, at=AT, by="dora") == []
 
 
-@pytest.mark.parametrize("stage", [Stage.EVAL_PENDING, Stage.RETIRED, Stage.REJECTED])
+@pytest.mark.parametrize("stage", [Stage.EVAL_PENDING, Stage.REJECTED])
 def test_only_what_was_evaluated_is_promoted(stage: Stage) -> None:
     book = AdapterBook((entry_of(ONE, stage),))
     with pytest.raises(AdapterStageWrong) as caught:
@@ -143,10 +143,45 @@ def test_only_what_was_evaluated_is_promoted(stage: Stage) -> None:
     assert caught.value.fix
 
 
-def test_nothing_is_promoted_on_the_word_of_the_stage_alone() -> None:
-    book = AdapterBook((entry_of(ONE, Stage.EVAL_OK, sign_off=None),))
-    with pytest.raises(AdapterStageWrong):
+@pytest.mark.parametrize("stage", [Stage.EVAL_OK, Stage.RETIRED])
+def test_nothing_is_promoted_on_the_word_of_the_stage_alone(stage: Stage) -> None:
+    book = AdapterBook((entry_of(ONE, stage, sign_off=None),))
+    with pytest.raises(AdapterStageWrong) as caught:
         promote(book, ONE.name, at=AT, by="dora")
+    assert caught.value.why == f"It is {stage}, and no sign-off is registered for it."
+    # Neither `rollback` nor `register` would take it: the way out must not name them.
+    with pytest.raises(AdapterStageWrong):
+        rollback(book, ONE.id, at=AT, by="dora")
+    with pytest.raises(AdapterStageWrong) as again:
+        register(book, ONE, ref_of(3), sign_off=digest(9), result="passed", at=AT, by="dora")
+    assert "yoyo adapters" not in caught.value.fix + again.value.fix
+
+
+def test_a_rollback_can_be_undone() -> None:
+    book = in_use(1, 2)
+    book = merged(book, rollback(book, ONE.id, at=AT, by="dora"))
+    book = merged(book, promote(book, TWO.name, at=AT, by="dora"))
+    assert stages(book) == {"1.0.0": "retired", "2.0.0": "promoted"}
+    # And again: the way back is as it was.
+    book = merged(book, rollback(book, ONE.id, at=AT, by="dora"))
+    assert stages(book) == {"1.0.0": "promoted", "2.0.0": "retired"}
+
+
+def test_what_was_retired_before_it_was_ever_in_use_can_be_promoted() -> None:
+    book = in_use(1)
+    book = merged(book, [entry_of(TWO, Stage.EVAL_OK, Stage.RETIRED, artefact=8)])
+    book = merged(book, promote(book, TWO.name, at=AT, by="dora"))
+    assert stages(book) == {"1.0.0": "retired", "2.0.0": "promoted"}
+
+
+def test_no_way_out_leads_in_a_circle() -> None:
+    """Where rolling back is refused, promoting what its fix names is not."""
+    book = in_use(1, 2, 1)
+    with pytest.raises(AdapterStageWrong) as caught:
+        rollback(book, ONE.id, at=AT, by="dora")
+    assert f"yoyo adapters promote {ONE.id}@VERSION" in caught.value.fix
+    book = merged(book, promote(book, TWO.name, at=AT, by="dora"))
+    assert stages(book) == {"1.0.0": "retired", "2.0.0": "promoted"}
 
 
 def test_what_is_not_registered_has_no_stage() -> None:
@@ -269,6 +304,11 @@ class Stages(RuleBasedStateMachine):
         assert came.stage is Stage.PROMOTED
         assert Stage.PROMOTED in {step.stage for step in came.history[:-1]}
         self.take(changed)
+        for left in changed[:-1]:
+            undone = promote(self.book, left.adapter.name, at=at, by="dora")
+            assert [(each.adapter, each.stage) for each in undone] == [
+                (came.adapter, Stage.RETIRED), (left.adapter, Stage.PROMOTED),
+            ]  # fmt: skip
 
     @invariant()
     def at_most_one_is_in_use(self) -> None:
@@ -289,6 +329,17 @@ class Stages(RuleBasedStateMachine):
             assert now is not None
             assert now.history[: len(each.history)] == each.history
             assert now.digest == each.digest
+
+    @invariant()
+    def whatever_has_its_sign_off_can_be_promoted(self) -> None:
+        for each in self.book.adapters:
+            able = each.stage in (Stage.EVAL_OK, Stage.RETIRED) and bool(each.sign_off)
+            if able or each.stage is Stage.PROMOTED:
+                assert able == bool(promote(self.book, each.adapter.name, at=START, by="dora"))
+                continue
+            with pytest.raises(AdapterStageWrong) as caught:
+                promote(self.book, each.adapter.name, at=START, by="dora")
+            assert "rollback" not in caught.value.fix
 
     @invariant()
     def what_was_rejected_stays_so(self) -> None:

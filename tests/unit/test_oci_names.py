@@ -112,7 +112,7 @@ def test_the_parts_of_a_reference() -> None:
         ("[::1]5000/a", "ends with ']'"),
         ("[fe80::1%eth0]/a", "no IP address"),
         ("[127.0.0.1]/a", "no IP address"),
-        ("https://example.com/a", "no port"),
+        ("https://example.com/a", "leave out https://"),
         (f"example.com/{'a/' * 130}a", "at most 255"),
         ("example.com/" + "a" * 1000, "at most"),
     ],

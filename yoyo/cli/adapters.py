@@ -1,5 +1,6 @@
 """Commands on LoRA adapters: packed, moved, looked at, verified."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -232,12 +233,14 @@ def verify(
         from yoyo.ops.adapters.refs import entry_of, pinned
         from yoyo.ops.provide import provided
 
+        if base not in ("", "node") and not re.fullmatch(r"sha256:[0-9a-f]{64}", base):
+            raise typer.BadParameter("sha256: and 64 of 0-9, a-f; or node", param_hint="--base")
         with work.on_adapters() as ctx:
             at = pinned(ctx, ref)
             if base == "node":
                 base = digest_of_node(ctx, provided(work.context()).node)
             result = examine(ctx, at, base=base, registered=entry_of(ctx, at))
-        trouble = refusal(result)
+        trouble = refusal(result, explained=explain and not json)
         if trouble is not None and not json:
             trouble.details = ()  # the text has them
         work.out.emit(

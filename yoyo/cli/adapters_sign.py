@@ -1,12 +1,15 @@
 """Commands that make a signed statement about an adapter."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, SetOption
-from yoyo.cli.session import session
+from yoyo.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from yoyo.ops.adapters.sign import Attached
 
 RefArgument = Annotated[
     str, typer.Argument(metavar="REF", help="id@version, or HOST/REPOSITORY[:TAG][@DIGEST].")
@@ -34,13 +37,12 @@ def sign(
       yoyo adapters sign acme-tone@1.2.0
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render_adapters import attached_document, attached_text
         from yoyo.ops.adapters.refs import pinned
         from yoyo.ops.adapters.sign import sign as sign_op
 
         with work.on_adapters() as ctx:
             result = sign_op(ctx, pinned(ctx, ref), public_log=public_log)
-        work.out.emit(attached_document(result), lambda: attached_text(result))
+        _emit(work, result)
 
 
 def attest(
@@ -60,7 +62,6 @@ def attest(
       yoyo adapters attest acme-tone@1.2.0 --training training.yaml
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render_adapters import attached_document, attached_text
         from yoyo.config.training import load_training
         from yoyo.ops.adapters.refs import pinned
         from yoyo.ops.adapters.sign import attest as attest_op
@@ -68,7 +69,7 @@ def attest(
         described = load_training(training)
         with work.on_adapters() as ctx:
             result = attest_op(ctx, pinned(ctx, ref), described, public_log=public_log)
-        work.out.emit(attached_document(result), lambda: attached_text(result))
+        _emit(work, result)
 
 
 def evaluate(
@@ -95,7 +96,6 @@ def evaluate(
       yoyo adapters evaluate acme-tone@1.2.0 --result passed --suite tone-2026-11
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render_adapters import attached_document, attached_text
         from yoyo.ops.adapters.refs import pinned
         from yoyo.ops.adapters.sign import TestResult
         from yoyo.ops.adapters.sign import evaluate as evaluate_op
@@ -114,4 +114,13 @@ def evaluate(
         )
         with work.on_adapters() as ctx:
             done = evaluate_op(ctx, pinned(ctx, ref), found, public_log=public_log)
-        work.out.emit(attached_document(done), lambda: attached_text(done))
+        _emit(work, done)
+
+
+def _emit(work: Session, result: "Attached") -> None:
+    from yoyo.cli.render_adapters import attached_document, attached_text
+
+    work.out.emit(attached_document(result), lambda: attached_text(result))
+    if not work.out.json:
+        for note in result.notes:
+            work.out.note(f"note: {note}")

@@ -10,8 +10,20 @@ from yoyo.errors import YoyoError
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+
 def main() -> None:
     """Entry point. Exits with the code of the error that ended the command."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        # While modules are still being imported: no command has begun.
+        sys.stderr.write("error: Interrupted.\n")
+        sys.exit(INTERRUPTED)
+
+
+def _main() -> None:
     if sys.argv[1:] in (["--version"], ["version"]):
         sys.stdout.write(f"yoyo {__version__}\n")
         return

@@ -24,6 +24,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
+def _one_line(text: str) -> str:
+    """A name with a line break in it must not look like a line of its own."""
+    return text.replace("\n", "\\n")
+
+
 def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
     """Value types as what `json` can write. Money stays exact: Decimals become text."""
     if type(value) in _PLAIN:
@@ -129,12 +134,12 @@ class Output:
         if self.json and not error.documented:
             self.document({"error": _error_document(error)})
         for line in error.details:
-            self.note(f"  {line}")
-        self.note(f"error: {error.what}")
+            self.note(f"  {_one_line(line)}")
+        self.note(f"error: {_one_line(error.what)}")
         if error.why:
-            self.note(f"  why: {error.why}")
+            self.note(f"  why: {_one_line(error.why)}")
         if error.fix:
-            self.note(f"  fix: {error.fix}")
+            self.note(f"  fix: {_one_line(error.fix)}")
 
 
 def step_text(step: "BootStep") -> str:

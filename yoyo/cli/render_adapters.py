@@ -1,5 +1,6 @@
 """Adapters as text for people and as documents for machines."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.render import moment, size
@@ -57,7 +58,7 @@ def packed_text(result: "PackResult") -> str:
         f"packed {result.adapter.name} into {result.directory}",
         f"  digest {result.digest}",
         *_facts(result.adapter),
-        f"next: yoyo adapters push {result.directory}",
+        f"next: yoyo adapters push {shlex.quote(str(result.directory))}",
     ]
     return "\n".join(lines)
 
@@ -88,13 +89,15 @@ def attached_document(result: "Attached") -> dict[str, Any]:
         "identity": result.identity._asdict(),
         "bundle": result.bundle,
         "statement": result.statement,
+        "already": result.already,
+        "notes": result.notes,
     }
 
 
 def attached_text(result: "Attached") -> str:
     """What was signed, and by whom."""
     lines = [
-        f"attached to {result.ref}",
+        f"was there already: {result.ref}" if result.already else f"attached to {result.ref}",
         f"  says       {result.predicate_type}",
         f"  signed by  {result.identity}",
         f"  statement  {result.statement}",
@@ -143,7 +146,8 @@ def verified_document(result: "Examined") -> dict[str, Any]:
 def verified_text(result: "Examined", *, explain: bool) -> str:
     """The verdict; with `explain`, every check and what it looked at."""
     verdict, name = result.verdict, result.artefact.adapter.name
-    lines = [f"{name} {'is verified' if verdict.ok else 'is REFUSED'}  {result.ref}"]
+    stage = f", registered as {verdict.stage}" if verdict.stage else ""
+    lines = [f"{name} {'is verified' if verdict.ok else 'is REFUSED'}{stage}  {result.ref}"]
     for check in verdict.checks:
         if not explain and check.ok:
             continue
@@ -185,8 +189,10 @@ def listed_text(found: "Sequence[Registered]", *, none: bool) -> str:
     for each in found:
         last = each.history[-1]
         tasks = ", ".join(each.adapter.tasks) or "any task"
+        scale = "" if each.scale == 1 else f"  scale {each.scale:f}"
         lines.append(
             f"{each.adapter.name:<{wide}}  {each.stage:<12}  {moment(last.at)}  {last.by}  {tasks}"
+            f"{scale}"
         )
     return "\n".join(lines)
 
@@ -197,6 +203,7 @@ def changed_document(result: "Changed") -> dict[str, Any]:
     return {
         "adapter": _registered(result.registered),
         "replaced": replaced.adapter.name if replaced is not None else None,
+        "already": result.already,
     }
 
 
@@ -204,7 +211,10 @@ def changed_text(result: "Changed") -> str:
     """Where a version stands now, and what comes next."""
     entry = result.registered
     name, stage = entry.adapter.name, str(entry.stage)
-    lines = [f"{name} is {stage}"]
+    lines = [f"{name} was {stage} already" if result.already else f"{name} is {stage}"]
+    before = result.before
+    if before is not None and before.scale != entry.scale:
+        lines.append(f"  scale {before.scale:f} -> {entry.scale:f}")
     if result.replaced is not None:
         lines.append(f"  {result.replaced.adapter.name} is {result.replaced.stage}")
     following = {
@@ -214,6 +224,8 @@ def changed_text(result: "Changed") -> str:
         "rejected": "next, on a running node: yoyo adapters activate",
         "promoted": "next: yoyo up, or on a running node: yoyo adapters activate --restart",
     }.get(stage)
+    if result.already and stage not in ("eval_pending", "eval_ok"):
+        following = None  # whoever it was that changed it, did that
     return "\n".join([*lines, *([following] if following else [])])
 
 

@@ -175,8 +175,8 @@ def session(
     except KeyboardInterrupt as error:
         raise Interrupted(
             "Interrupted.",
-            fix="Whatever was under way is found and settled by the next command; "
-            "`yoyo status` shows it.",
+            fix="Run the same command again: it goes on, or finds what is done. What is under way "
+            "on a node, `yoyo status` shows.",
         ) from error
 
 

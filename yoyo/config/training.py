@@ -59,6 +59,10 @@ def load_training(path: Path) -> Training:
 
 def _read(path: Path, found: dict[str, Scalar], report: Report) -> None:
     text, _ = read_text(str(path), str(path), report)
+    if text is not None and not any(map(_says, text.splitlines())):
+        needed_keys = ", ".join(key for key, (needed, _, _) in _KEYS.items() if needed)
+        report.add(Origin(str(path), 1, 1), "", f"is empty; needed are {needed_keys}")
+        return
     tree = parse(text, str(path), report) if text is not None else None
     if tree is not None:
         _flatten(tree, "", found, report)
@@ -77,6 +81,11 @@ def _read(path: Path, found: dict[str, Scalar], report: Report) -> None:
     seed = found.get("seed")
     if seed is not None and not report.mistakes and int(seed.text) > MAX_SEED:
         report.add(seed.at, "seed", f"is above {MAX_SEED}, where JSON's numbers end")
+
+
+def _says(line: str) -> bool:
+    """Whether the line is more than a comment or a mark where a document begins or ends."""
+    return line.partition("#")[0].strip() not in ("", "---", "...")
 
 
 def _fits(text: str, pattern: re.Pattern[str] | None) -> bool:

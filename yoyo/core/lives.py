@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from yoyo.model.ledger import DISK_COST, BadRow, CompletionStatus, EventType, Row
+from yoyo.model.ledger import ADAPTERS_NODE, DISK_COST, BadRow, CompletionStatus, EventType, Row
 
 
 class Life(NamedTuple):
@@ -53,6 +53,7 @@ class Book:
         self.disk_costs: dict[str, list[DiskCost]] = {}
         self.open_jobs: dict[str, OpenJob] = {}
         self.bad_rows: list[BadRow] = []
+        self.has_promoted = False  # whether an adapter was ever put into use
 
     def of(self, node: str) -> list[Life]:
         """All lives of that node."""
@@ -95,6 +96,8 @@ def _job(book: Book, row: Row) -> None:
     entry = row.entry
     if entry.event_type is EventType.JOB_COMPLETE:
         book.open_jobs.pop(entry.job_id, None)
+        if entry.node_id == ADAPTERS_NODE and entry.job_id.startswith(("promote/", "rollback/")):
+            book.has_promoted |= entry.completion_status is CompletionStatus.SUCCESS
         return
     book.open_jobs[entry.job_id] = OpenJob(
         entry.job_id, entry.node_id, entry.module_id, row.timestamp, entry.input_hash

@@ -37,6 +37,11 @@ def parse_reference(text: str) -> Reference:
     """
     if len(text) > _MAX_TEXT:
         raise InvalidReference(f"a reference has at most {_MAX_TEXT} characters")
+    scheme, sign, _ = text.partition("://")
+    if sign and scheme.lower() in ("https", "http", "oci", "docker"):
+        raise InvalidReference(
+            f"leave out {scheme}://: a reference begins with the registry's host"
+        )
     rest, at, digest = text.partition("@")
     if at:
         parse_digest(digest)

@@ -12,8 +12,8 @@ from yoyo.model.ledger import BadRow
 from yoyo.model.machine import MachineState
 from yoyo.model.settings import NodeSettings
 from yoyo.ops.context import Context
+from yoyo.ops.may_start import outlook, refuse_frozen
 from yoyo.ops.settle import is_healthy
-from yoyo.ops.up import outlook, refuse_frozen
 from yoyo.ports.machines import HasPrerequisites
 
 # Beyond this much before the newest row, the clock is taken for wrong rather than imprecise.

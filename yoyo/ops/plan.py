@@ -16,10 +16,10 @@ from yoyo.model.settings import Provided
 from yoyo.model.status import NodeState
 from yoyo.model.store import WEIGHTS
 from yoyo.ops.context import Context
+from yoyo.ops.may_start import Outlook, outlook
 from yoyo.ops.provide import provided
 from yoyo.ops.settle import GONE, is_healthy
 from yoyo.ops.suits import bandwidth_of, fit_of
-from yoyo.ops.up import Outlook, outlook
 
 
 class PlanResult(NamedTuple):
@@ -79,6 +79,8 @@ def plan(ctx: Context) -> PlanResult:
         actions = [f"refuse: frozen by {frozen.operator}: {frozen.reason}"]
     elif forecast.refusal is not None and life is None:
         actions = [f"refuse: {forecast.refusal}"]
+    elif book.has_promoted and ctx.on_adapters is None and ctx.node.adapters != "none":
+        actions = ["refuse: there is no registry file of adapters"]
     if machine is not None and machine.model is None:
         machine = _with_header(ctx, machine)
     facts = machine.model if machine is not None else None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.core.disk_cost import plus_disk
 from yoyo.core.lives import Book, Life
-from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
 from yoyo.core.settle import boot_complete
 from yoyo.errors import (
     BootstrapFailed,
@@ -17,7 +14,6 @@ from yoyo.errors import (
     Interrupted,
     NoCapacity,
     NodeNotReady,
-    OverBudget,
     QuotaExceeded,
     YoyoError,
 )
@@ -27,6 +23,7 @@ from yoyo.model.machine import GuardStatus, MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context, require_sound
 from yoyo.ops.locking import node_lock
+from yoyo.ops.may_start import refuse_frozen, refuse_start
 from yoyo.ops.settle import (
     GONE,
     abandon_boot,
@@ -48,7 +45,6 @@ _LOCK_SLACK_S = 30
 _POLL_SHARE, _POLL_LEAST_S, _POLL_MOST_S = 0.05, 0.004, 0.5
 # A look at a machine at a distance is a few calls of the platform's, which counts them.
 _REMOTE_POLL_LEAST_S = 0.2
-HARD_CAPS = ("lifetime", "platform-cap")
 
 
 class UpResult(NamedTuple):
@@ -71,56 +67,6 @@ class _Start(NamedTuple):
     allow_unguarded: bool
     expected_s: int = 0
     stack: Stack | None = None  # None: not known to this command, which found the node starting
-
-
-class Outlook(NamedTuple):
-    """Spend and worst case before a start."""
-
-    today: Spend
-    month: Spend
-    worst: Decimal | None
-    refusal: str | None
-
-
-def outlook(ctx: Context, book: Book) -> Outlook:
-    """What was spent and what one more boot may cost at the most."""
-    now, hourly = ctx.clock.now(), ctx.node.prices.hourly_usd
-    lives = book.of(ctx.node.name)
-    disk = book.disk_costs.get(ctx.node.name, [])
-    today = plus_disk(spend(lives, day_start(now), now, hourly), disk, day_start(now))
-    month = plus_disk(spend(lives, month_start(now), now, hourly), disk, month_start(now))
-    # Only a cap that holds without anybody's help bounds the cost: the dead-man spares a
-    # busy node, so it is none.
-    hard = (s for name, s in ctx.machines.caps(ctx.node) if name in HARD_CAPS)
-    worst = worst_case(hourly, hard)
-    return Outlook(today, month, worst, over_budget(ctx.node.budget, today, month, worst))
-
-
-def refuse_frozen(ctx: Context) -> None:
-    """Raise Frozen while the kill switch is on."""
-    freeze = ctx.killswitch.state()
-    if freeze is not None:
-        raise Frozen(
-            "Starts are frozen.",
-            why=f"{freeze.operator} froze them at {freeze.since}: {freeze.reason}",
-            fix="Clear it with them, then run `yoyo thaw`.",
-        )
-
-
-def refuse_start(ctx: Context, book: Book) -> None:
-    """Raise what would keep the node from being started now.
-
-    Raises:
-        Frozen, OverBudget.
-    """
-    refuse_frozen(ctx)
-    refusal = outlook(ctx, book).refusal
-    if refusal is not None:
-        raise OverBudget(
-            f"Starting {ctx.node.name} could pass its budget.",
-            why=refusal,
-            fix="Raise the cap under `budget`, shorten `guards.lifetime`, or wait.",
-        )
 
 
 def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpResult:

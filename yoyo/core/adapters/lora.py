@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_RANK: Final = 512
 # alpha is a small multiple of the rank; outside of these bounds the file is broken or hostile.
 MIN_ALPHA, MAX_ALPHA = Decimal("0.000001"), Decimal(1_000_000)
+# Bytes after the last tensor's: a writer pads to the file's alignment, 32 by default. More could
+# be anything, carried along under the signature.
+MAX_PADDING: Final = 4096
 # What the engine's converter writes: F32, F16, Q8_0, BF16 (ggml.h, enum ggml_type).
 TYPES: Final = frozenset({0, 1, 8, 30})
 # As it is written into annotations and compared; llama-arch.cpp's names are all of this form.
@@ -46,6 +49,10 @@ def read_lora(buf: ReadableBuffer, file_bytes: int) -> LoraFacts:
     """
     found = read_tensors(buf, file_bytes)
     kind, form = found.values.get("general.type"), found.values.get("adapter.type")
+    if kind in (None, "model"):  # without one, the engine takes it for a model
+        raise InvalidAdapter(
+            f"this is a model, not an adapter: its general.type is {_shown(kind)}, not 'adapter'"
+        )
     if kind != "adapter":
         raise InvalidAdapter(f"its general.type is {_shown(kind)}, not 'adapter'")
     if form != "lora":
@@ -58,6 +65,8 @@ def read_lora(buf: ReadableBuffer, file_bytes: int) -> LoraFacts:
     tensors = _pairs(found)
     if file_bytes < found.data_end:
         raise InvalidAdapter(f"truncated: {file_bytes} of {found.data_end} bytes")
+    if file_bytes - found.data_end > MAX_PADDING:
+        raise InvalidAdapter(f"{file_bytes - found.data_end} bytes belong to no tensor")
     rank = max(tensor.rank for tensor in tensors)
     return LoraFacts(found.architecture, rank, alpha, tensors, file_bytes)
 

@@ -32,7 +32,7 @@ from yoyo.core.adapters.statements import (
 from yoyo.core.adapters.trust import mistakes
 from yoyo.core.manifest_fields import cleaned
 from yoyo.errors import BundleRefused
-from yoyo.model.adapter import AdapterVersion, Artefact, Registered
+from yoyo.model.adapter import AdapterVersion, Artefact, Registered, Stage
 from yoyo.model.signing import PROVENANCE, SIGNATURE, TEST_RESULT, Identity, Trust
 
 __all__ = ["REASONS", "Check", "Expected", "Found", "Verdict", "judge"]
@@ -41,7 +41,7 @@ __all__ = ["REASONS", "Check", "Expected", "Found", "Verdict", "judge"]
 REASONS: Final = (
     *BundleRefused.REASONS, "trust", "unsigned", "unattested", "unevaluated", "predicate",
     "subject", "buildtype", "builder", "base", "data", "adapter", "author", "warned", "failed",
-    "moved", "signoff",
+    "moved", "rejected", "signoff",
 )  # fmt: skip
 # Roles, as the ledger and `Signed` name them.
 _SIGNATURE, _PROVENANCE, _SIGN_OFF = "signature", "provenance", "sign-off"
@@ -78,6 +78,7 @@ class Verdict(NamedTuple):
     attestations: tuple[str, ...]  # sha256:<hex> of each bundle that counted
     sign_off: str  # sha256:<hex> of the evaluator's statement that counts; "": none does
     result: str  # what it says: passed, failed or ""
+    stage: str = ""  # the registry file's; "": not registered
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -126,6 +127,7 @@ def judge(expected: Expected, found: Sequence[Found], trust: Trust) -> Verdict:
         attestations=tuple(dict.fromkeys(each.found.bundle for _, each in counted)),
         sign_off=sign_off.statement,
         result=sign_off.result,
+        stage=str(expected.registered.stage) if expected.registered else "",
     )
 
 
@@ -299,7 +301,10 @@ def _older(one: Heard, other: Heard) -> bool:
 
 
 def _registry(expected: Expected, sign_off: _SignOff) -> Check:
-    """What the registry file says is the same as what was found."""
+    """What the registry file says is the same as what was found, and no rejection.
+
+    A rejection counts also where no sign-off is needed: it may stand for a withheld `FAILED`.
+    """
     artefact, registered = expected.artefact, expected.registered
     if registered is None:
         return Check("registry", True, "not registered: nothing to compare with")
@@ -314,11 +319,21 @@ def _registry(expected: Expected, sign_off: _SignOff) -> Check:
         if said != is_:
             why = f"the {what} is registered as {said}, the artefact's is {is_}"
             return Check("registry", False, evidence, why, reason)
+    if registered.stage is Stage.REJECTED:
+        return Check("registry", False, evidence, _rejection(registered), "rejected")
     if expected.sign_off_needed and registered.sign_off != sign_off.statement:
         said = registered.sign_off or "none"
         why = f"the sign-off is registered as {said}, found {sign_off.statement or 'none'}"
         return Check("registry", False, evidence, why, "signoff")
     return Check("registry", True, evidence)
+
+
+def _rejection(registered: Registered) -> str:
+    said = "the registry file says rejected"
+    if not registered.history:
+        return said
+    last = registered.history[-1]
+    return f"{said} since {last.at.isoformat()} by {last.by}"
 
 
 def _printable(check: Check) -> Check:

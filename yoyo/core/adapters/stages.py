@@ -76,17 +76,25 @@ def register(
 def promote(book: AdapterBook, name: str, *, at: datetime, by: str) -> list[Registered]:
     """Put an evaluated version into use; the one of the same adapter that was in use is retired.
 
+    A retired one comes back so, if it has its sign-off: also after a rollback that was wrong.
+
     Raises:
-        AdapterStageWrong: not registered, no passed sign-off, retired, rejected.
+        AdapterStageWrong: not registered, no passed sign-off, rejected.
     """
     entry = _entry(book, name)
     if entry.stage is Stage.PROMOTED:
         return []
-    if entry.stage is not Stage.EVAL_OK or not entry.sign_off:
+    if entry.stage in _FIXES:
         raise AdapterStageWrong(
             f"{name} was not promoted.",
             why=f"It is {entry.stage}; only what is {Stage.EVAL_OK} can be promoted.",
-            fix=_FIXES[entry.stage].format(name=name, id=entry.adapter.id),
+            fix=_FIXES[entry.stage],
+        )
+    if not entry.sign_off:
+        raise AdapterStageWrong(
+            f"{name} was not promoted.",
+            why=f"It is {entry.stage}, and no sign-off is registered for it.",
+            fix="Pack it as a new version, have that evaluated, and register it.",
         )
     return [*_retired(book, entry, at, by), _moved(book, entry, Stage.PROMOTED, at, by)]
 
@@ -123,8 +131,8 @@ def rollback(book: AdapterBook, adapter_id: str, *, at: datetime, by: str) -> li
     """Bring the version back that was promoted before the present one.
 
     "Before" is before the present one was promoted for the first time: two rollbacks go two
-    versions back, never forward to the one that was left. Where none is in use, the one that was
-    last comes back.
+    versions back, never forward to the one that was left: `promote` brings that one back. Where
+    none is in use, the one that was last comes back.
 
     Raises:
         AdapterStageWrong: there is none.
@@ -144,16 +152,16 @@ def rollback(book: AdapterBook, adapter_id: str, *, at: datetime, by: str) -> li
             f"{adapter_id} was not rolled back.",
             why="No version of it is retired that was promoted before"
             + (" the present one." if present else "."),
-            fix="See where each version stands: yoyo adapters ls",
+            fix="See where each version stands, `yoyo adapters ls`, and promote the one that is "
+            f"meant: yoyo adapters promote {adapter_id}@VERSION",
         )
     _, entry = max(candidates, key=lambda each: each[0])
     return [*_retired(book, entry, at, by), _moved(book, entry, Stage.PROMOTED, at, by)]
 
 
+# What cannot be promoted, and what to do about it.
 _FIXES: Final = {
     Stage.EVAL_PENDING: "Have it evaluated, then register it again: yoyo adapters register",
-    Stage.EVAL_OK: "Register it again with its sign-off: yoyo adapters register",
-    Stage.RETIRED: "If it was in use before: yoyo adapters rollback {id}",
     Stage.REJECTED: "Train and register another version: a rejected one does not come back.",
 }
 

@@ -31,6 +31,7 @@ PASSWORD_VARIABLE: Final = "YOYO_KEY_PASSWORD"  # noqa: S105 (its name)
 MAX_KEY_BYTES: Final = 64 * 1024
 # RFC 7468: sections 10 and 11.
 _PLAIN, _ENCRYPTED = b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_PUBLIC: Final = b"-----BEGIN PUBLIC KEY-----"  # RFC 7468, section 13
 _MAKE: Final = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256"
 
 
@@ -48,6 +49,12 @@ def load_private(path: Path, password: Secret | None) -> PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     pem = _private_bytes(path).strip()
+    if pem.startswith(_PUBLIC):
+        raise SigningFailed(
+            f"The signing key {path} is of no use.",
+            why="that is the public half",
+            fix="name the private one in signing.key",
+        )
     if not pem.startswith((_PLAIN, _ENCRYPTED)):
         raise _unusable(path, "it is not a private key in PEM, PKCS #8")
     encrypted = pem.startswith(_ENCRYPTED)
@@ -63,8 +70,13 @@ def load_private(path: Path, password: Secret | None) -> PrivateKey:
         key = load_pem_private_key(pem, phrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own text goes no further: it may quote what it read.
-        why = "the password is wrong, or the file is damaged" if encrypted else "it is damaged"
-        raise _unusable(path, why) from None
+        if not encrypted:
+            raise _unusable(path, "it is damaged") from None
+        raise SigningFailed(
+            f"The signing key {path} could not be opened.",
+            why="the password is wrong, or the file is damaged",
+            fix=f"check {PASSWORD_VARIABLE}",
+        ) from None
     usable = _usable_private(key)
     if usable is None:
         raise _unusable(path, "it is neither EC P-256 nor Ed25519")
@@ -141,7 +153,7 @@ def _private_bytes(path: Path) -> bytes:
         raise SigningFailed(
             f"The signing key {path} could not be read.",
             why=error.strerror or type(error).__name__,
-            fix=f"name a key in signing.key, or make one: {_MAKE} -out {path}",
+            fix=f"name a key in signing.key, or make one: {_MAKE} -out {shlex.quote(str(path))}",
         ) from error
     if len(data) > MAX_KEY_BYTES:
         raise _unusable(path, "it is too large for a key")

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from yoyo.core.oci_names import is_loopback
 from yoyo.drivers.oci import faults
-from yoyo.drivers.oci.credentials import Basic, Credentials, IdentityToken
+from yoyo.drivers.oci.credentials import AskedAs, Basic, Credentials, IdentityToken
 from yoyo.errors import RegistryDenied
 from yoyo.model.ids import Secret
 from yoyo.model.oci import Reference
@@ -130,10 +130,11 @@ class Auth:
         with self._lock:
             self._challenges.setdefault(host, None)
 
-    def named(self, host: str) -> bool:
-        """Whether credentials of the operator's are in use at the host."""
+    def asked_as(self, host: str) -> AskedAs:
+        """Whose credentials are in use at the host."""
         with self._lock:
-            return host in self._named
+            anonymous = host not in self._named
+        return self._credentials.asked_as(host, anonymous=anonymous)
 
     def header(self, grant: Grant) -> str | None:
         """The Authorization header for a request; None while nothing was asked for.
@@ -202,7 +203,8 @@ class Auth:
         else:
             answer = self._asked_for(grant.host, realm, service, scopes, found)
         if answer.status_code in (400, 401, 403):
-            raise _refused(grant.host, realm, answer, anonymous=found is None)
+            who = self._credentials.asked_as(grant.host, anonymous=found is None)
+            raise _refused(grant.host, realm, answer, who)
         token, life = _parse_token(answer, grant.host, realm)
         kept = _Token(Secret(f"Bearer {token}"), began + life - min(10.0, life * _MARGIN))
         with self._lock:
@@ -304,17 +306,15 @@ def _parse_token(answer: requests.Response, host: str, realm: str) -> tuple[str,
     return token, float(life) if said and life else _LIFE_S
 
 
-def _refused(
-    host: str, realm: str, answer: requests.Response, *, anonymous: bool
-) -> RegistryDenied:
+def _refused(host: str, realm: str, answer: requests.Response, who: AskedAs) -> RegistryDenied:
     where = urlsplit(realm).netloc
-    if anonymous:
+    if who.anonymous:
         what = f"The registry {host} gives no token without credentials."
     else:
         what = f"The registry {host} did not accept the credentials."
     return RegistryDenied(
         what,
-        why=f"Its token service: {faults.answered(where, answer)}",
+        why=f"Its token service: {faults.answered(where, answer)} {who.said}",
         fix=faults.login(host),
     )
 

@@ -45,6 +45,13 @@ class IdentityToken(NamedTuple):
 Found = Basic | IdentityToken
 
 
+class AskedAs(NamedTuple):
+    """Who asked the registry, for its refusal's error: never a secret."""
+
+    anonymous: bool
+    said: str  # whole sentences
+
+
 class Credentials:
     """Docker's config.json and its helpers, podman's auth.json, and Google's own for its hosts.
 
@@ -58,6 +65,7 @@ class Credentials:
         self._env = env
         self._lock = threading.Lock()
         self._google: Any = None
+        self._whose: dict[str, str] = {}  # by host
 
     def for_host(self, host: str) -> Found | None:
         """What to tell HOST[:PORT]; None: nothing, the operator is a stranger there.
@@ -70,7 +78,25 @@ class Credentials:
             document = _read(path)
             if document is not None and (found := self._in_file(path, document, host)):
                 return found
-        return self._google_token() if is_google(host) else None
+        found = self._google_token() if is_google(host) else None
+        if found is not None:
+            self._note(host, found, "Google's Application Default Credentials")
+        return found
+
+    def asked_as(self, host: str, *, anonymous: bool) -> AskedAs:
+        """Whose credentials `for_host` found last, and where; what was wrong with the search."""
+        whose = "" if anonymous else self._whose.get(host, "credentials")
+        said = f"The request was made {f'with {whose}' if whose else 'without credentials'}."
+        named = self._env.get("REGISTRY_AUTH_FILE")
+        if named and not Path(named).exists():
+            said += f" $REGISTRY_AUTH_FILE names {named}: that file is missing."
+        return AskedAs(anonymous, said)
+
+    def _note(self, host: str, found: Found, source: str) -> None:
+        what = "the identity token"
+        if isinstance(found, Basic):
+            what = f"the credentials of the user {found.user}"
+        self._whose[host] = f"{what} from {source}"
 
     def _files(self) -> Iterator[Path]:
         if named := self._env.get("REGISTRY_AUTH_FILE"):
@@ -95,9 +121,11 @@ class Credentials:
             if binary is None:
                 missing = missing or _no_helper(name, path)
             elif found := self._ask(binary, name, _HUB if _is_hub(host) else host):
+                self._note(host, found, f"docker-credential-{name}, which {path} names")
                 return found
         entry = _by_host(_object(document, "auths", path), host)
         if found := _parse_entry(entry, host, path):
+            self._note(host, found, str(path))
             return found
         if missing is not None:
             raise missing

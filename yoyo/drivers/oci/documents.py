@@ -27,6 +27,7 @@ def get_document(session: Session, ref: Reference, name: str) -> bytes | request
 
     Raises:
         ArtefactCorrupt: too large, or of another digest than `name`.
+        RegistryUnavailable: it is a web page.
     """
     answer = session.request("GET", ref, f"manifests/{name}", headers=_ACCEPT)
     if answer.status_code == 404:
@@ -34,6 +35,8 @@ def get_document(session: Session, ref: Reference, name: str) -> bytes | request
     if answer.status_code != 200:
         raise faults.unexpected(ref, answer)
     document = answer.content
+    if faults.is_web_page(document):
+        raise faults.web_page(ref.registry, "a manifest")
     if len(document) > MAX_MANIFEST_BYTES:
         raise _corrupt(ref, name, f"{len(document)} bytes came, at most {MAX_MANIFEST_BYTES}.")
     if is_digest(name) and digest_of(document) != name:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from yoyo.drivers.oci.credentials import is_google
+from yoyo.drivers.oci.credentials import AskedAs, is_google
 from yoyo.errors import DriverUnavailable, RegistryDenied, RegistryUnavailable
 from yoyo.model.oci import Reference
 
@@ -25,6 +25,7 @@ _ENTRIES: Final = 3  # of the list of errors
 _UNFIT: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 # Addresses may be signed: whoever has one may read or write what it names.
 _ADDRESS: Final = re.compile(r"(https?://[^\s/?#\"'<>]{1,255})[^\s\"'<>]*", re.IGNORECASE)
+_BROKE: Final = re.compile(r"The connection broke \((.*)\)")
 
 
 class Passing(Exception):
@@ -34,6 +35,14 @@ class Passing(Exception):
         super().__init__(fault.what)
         self.fault = fault
         self.retry_after_s = retry_after_s
+
+    @property
+    def cause(self) -> str:
+        """Why there was no answer, as a part of a sentence."""
+        why = self.fault.why.rstrip(".")
+        if inner := _BROKE.fullmatch(why):
+            return inner[1]
+        return why[:1].lower() + why[1:]
 
 
 def said(response: Response) -> str:
@@ -84,7 +93,8 @@ def unavailable(host: str, why: str) -> RegistryUnavailable:
         f"The registry {host} gave no usable answer.",
         why=why,
         fix="Check the network and the registry, then run the command again: "
-        "it goes on where it was.",
+        "it goes on where it was. Without the registry, `up --set nodes.NAME.adapters=none` "
+        "starts with the base alone.",
     )
 
 
@@ -93,21 +103,39 @@ def unexpected(ref: Reference, response: Response) -> RegistryUnavailable:
     return unavailable(ref.registry, answered(ref.place, response))
 
 
-def denied(ref: Reference, response: Response, *, anonymous: bool) -> RegistryDenied:
+def web_page(host: str, asked_for: str) -> RegistryUnavailable:
+    """Something else than a registry answers: a portal, a login page, a proxy."""
+    return unavailable(
+        host,
+        f"A web page came instead of {asked_for}: what answers there is no registry, or a portal "
+        "or proxy in front of it.",
+    )
+
+
+def is_web_page(body: bytes) -> bool:
+    """Whether it begins as HTML and XML do, and JSON never."""
+    return body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def denied(ref: Reference, response: Response, who: AskedAs) -> RegistryDenied:
     """The registry's no, to a request for the reference's repository."""
+    other = f"Ask for access to {ref.place}, or log in as who has it: {_login(ref.registry)}."
     return RegistryDenied(
         f"The registry {ref.registry} refused access to {ref.repository}.",
-        why=answered(ref.registry, response)
-        + (" The request was made without credentials." if anonymous else ""),
-        fix=login(ref.registry) if anonymous else f"Ask for access, or: {login(ref.registry)}",
+        why=f"{answered(ref.registry, response)} {who.said}",
+        fix=login(ref.registry) if who.anonymous else other,
     )
 
 
 def login(host: str) -> str:
     """What makes credentials for a host known."""
+    return f"Run: {_login(host)}"
+
+
+def _login(host: str) -> str:
     if is_google(host):
-        return "Run: gcloud auth application-default login"
-    return f"Run: docker login {host} (or podman login, oras login)"
+        return "gcloud auth application-default login"
+    return f"docker login {host} (or podman login, oras login)"
 
 
 def busy(host: str, response: Response) -> Passing:

@@ -41,7 +41,8 @@ class HttpRegistry:
         """See the port.
 
         Raises:
-            AdapterInvalid: it stands for an index, or for another thing that is no OCI manifest.
+            AdapterInvalid: it has neither tag nor digest, or it stands for an index, or for
+                another thing that is no OCI manifest.
         """
         document = self._manifest(ref, ref.digest or ref.tag)
         try:
@@ -49,7 +50,9 @@ class HttpRegistry:
         except OciError as error:
             raise AdapterInvalid(
                 f"{ref} stands for no OCI image manifest.",
-                why=f"{error}.",
+                why="What came is no JSON document."
+                if f"{error}".startswith("not a JSON document")
+                else f"{error}.",
                 fix="Name the tag or the digest of one adapter: yoyo adapters ls",
             ) from error
         return Descriptor(found.media_type, digest_of(document), len(document))
@@ -68,6 +71,8 @@ class HttpRegistry:
                 break
             if answer.status_code != 200:
                 raise faults.unexpected(ref, answer)
+            if faults.is_web_page(answer.content):
+                raise faults.web_page(ref.registry, "a list of tags")
             for tag in _listed(ref, answer.content):
                 found[tag] = None
             path = next_page(ref, answer)
@@ -123,6 +128,12 @@ class HttpRegistry:
         return self._referrers.of(ref, subject)
 
     def _manifest(self, ref: Reference, name: str) -> bytes:
+        if not name:
+            raise AdapterInvalid(
+                f"{ref} names a repository, and no artefact in it.",
+                why="It has neither a tag nor a digest.",
+                fix=f"Give a tag or a digest: {ref.place}:TAG or {ref.place}@sha256:DIGEST.",
+            )
         found = get_document(self._session, ref, name)
         if isinstance(found, bytes):
             return found

@@ -25,6 +25,7 @@ PATIENCE_S: Final = 60.0  # for the tries of a request together
 MAX_BODY: Final = 2 * MAX_MANIFEST_BYTES
 _MAX_REFUSAL: Final = 64 * 1024
 _REDIRECTS: Final = 5
+_LONG_PAUSE_S: Final = 2.0  # one that an operator would wonder about
 _PASSING: Final = frozenset((408, 429, 500, 502, 503, 504))
 _DENIALS: Final = frozenset((401, 403))
 _ADDRESS: Final = re.compile(r"[!-\[\]-~]{1,8192}\Z")  # printable ASCII without the backslash
@@ -112,10 +113,15 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         patience_s: float = PATIENCE_S,
+        waiting: Callable[[str], object] | None = None,
     ) -> None:
+        """`waiting` is told, in words for the operator, why a request takes long: once when it is
+        first tried again, and at each long pause that the registry asks for.
+        """
         self._clock = clock
         self._sleep = sleep
         self._patience_s = patience_s
+        self._waiting = waiting
         self._lock = threading.Lock()
         self._http: requests.Session | None = None
         self._auth = Auth(credentials, self._fetch, clock)
@@ -167,6 +173,7 @@ class Session:
                 pause = _pause_s(tries, trouble.retry_after_s)
                 if not retry or call.spent or now + pause > began + self._patience_s:
                     raise trouble.fault from None
+                self._tell(call.ref.registry, trouble, tries, began + self._patience_s - now)
             except _SourceBroke as broke:
                 raise broke.error from None
             self._sleep(pause)
@@ -193,6 +200,13 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _tell(self, host: str, trouble: Passing, tries: int, left_s: float) -> None:
+        asked = trouble.retry_after_s or 0.0
+        if self._waiting is not None and (tries == 1 or asked > _LONG_PAUSE_S):
+            self._waiting(
+                f"no answer from {host} ({trouble.cause}): trying for up to {left_s:.0f} s"
+            )
+
     def _authorised(self, call: _Call, grant: Grant) -> requests.Response:
         if isinstance(call.data, _Pieces) and not self._auth.knows(grant.host):
             # A registry that asks for a token only after gigabytes would get them twice.
@@ -204,15 +218,14 @@ class Session:
         self._check_own(call, response)
         renewed = self._auth.renew(grant, sent, response)
         if renewed is None:
-            raise faults.denied(call.ref, response, anonymous=not self._auth.named(grant.host))
+            raise faults.denied(call.ref, response, self._auth.asked_as(grant.host))
         if call.spent:
             why = f"{faults.answered(grant.host, response)} The token ran out on the way."
             raise Passing(faults.unavailable(grant.host, why))
         response = self._follow(call, renewed)
         if response.status_code in _DENIALS:
             self._check_own(call, response)
-            anonymous = not self._auth.named(grant.host)
-            raise faults.denied(call.ref, response, anonymous=anonymous)
+            raise faults.denied(call.ref, response, self._auth.asked_as(grant.host))
         return response
 
     def _learn(self, ref: Reference, grant: Grant) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,9 @@ _WHAT: Final = {
     "ConnectionError": "A Sigstore service could not be reached.",
     "TUFError": "The public instance's trusted root could not be had.",
 }
+# What requests and urllib3 say of a service that is away, in their own classes' names.
+_POOL: Final = re.compile(r"HTTPS?ConnectionPool\(host='([^']*)', port=(\d+)\).*", re.DOTALL)
+_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ([^'\"()\\]+)")
 
 
 class _Opened(NamedTuple):
@@ -189,7 +193,7 @@ class SigstoreSigner:
         if isinstance(error, SigningFailed) or not isinstance(error, Exception):
             return error
         told = [str(each) for each in (error, error.__cause__) if each is not None and str(each)]
-        why = ": ".join(told) or type(error).__name__
+        why = ": ".join(dict.fromkeys(map(_plain, told))) or type(error).__name__
         for secret in self._secrets:
             why = why.replace(secret, "****")
         what = _WHAT.get(type(error).__name__, "The statement could not be signed.")
@@ -216,10 +220,27 @@ class _Warnings(logging.Handler):
             self._said.append(record.getMessage())
 
 
+def _plain(text: str) -> str:
+    """The same where the HTTP library's words for a service that is away are plain ones."""
+    if "Connection aborted" in text:
+        return "a Sigstore service closed the connection"
+
+    def worded(found: re.Match[str]) -> str:
+        where = f"{found[1]}:{found[2]}"
+        if "timed out" in found[0].lower():
+            return f"{where} did not answer in time"
+        if "SSLError" in found[0]:
+            return f"TLS with {where} failed"
+        cause = _ERRNO.search(found[0])
+        return f"no connection to {where}" + (f" ({cause[1].strip().lower()})" if cause else "")
+
+    return _POOL.sub(worded, text)
+
+
 def _no_timestamp(warned: list[str]) -> SigningFailed:
     return SigningFailed(
         "The bundle has no timestamp, and was thrown away.",
-        why="; ".join(warned)[:_WHY_CHARS] or "the timestamp authority gave none",
+        why="; ".join(map(_plain, warned))[:_WHY_CHARS] or "the timestamp authority gave none",
         fix=_RETRY,
     )
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.errors import AdapterNotLoaded
+from yoyo.core.adapters.names import InvalidAdapter, parse_name
+from yoyo.errors import AdapterNotLoaded, AdapterRefused
 from yoyo.ops.adapters.load import load, not_loaded
 from yoyo.ops.adapters.shelve import described
 from yoyo.ops.adapters.stack import prepared
 from yoyo.ops.down import down
 from yoyo.ops.locking import node_lock
+from yoyo.ops.may_start import no_registry_file, refuse_start
 from yoyo.ops.provide import provided
 from yoyo.ops.running import running
-from yoyo.ops.up import refuse_start, up
+from yoyo.ops.up import up
 
 if TYPE_CHECKING:
     from yoyo.model.adapter import Loaded, Selection
@@ -58,12 +60,18 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
     the node is stopped when it has drained, and started again; without, that is refused.
 
     Raises:
-        NodeNotReady, AdapterNotLoaded, NodeBusy, EngineFailed, and what `prepared`, `down` and
-        `up` raise.
+        AdapterBookInvalid, NodeNotReady, AdapterNotLoaded, NodeBusy, EngineFailed, and what
+        `prepared`, `down` and `up` raise.
     """
+    if ctx.on_adapters is None and ctx.node.adapters != "none":
+        raise no_registry_file(ctx.node.name)
     with node_lock(ctx, "adapters activate", wait_s=_LOCK_WAIT_S):
         life, _, endpoint = running(ctx)
-        ready, stack = prepared(provided(ctx), task)
+        try:
+            ready, stack = prepared(provided(ctx), task)
+        except AdapterRefused as error:
+            error.fix = f"{error.fix} {_as_before(ctx, error)}".lstrip()
+            raise
         ready = described(ready)
         missing = not_loaded(ready, ctx.engine.adapters(endpoint))
         if not missing:
@@ -82,6 +90,19 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
         return Activated(ctx.node.name, life.adapters, life.proof or "", True, stack.selection)
     names = tuple(each.name for each in stack.loras)
     return Activated(ctx.node.name, names, stack.proof, False, stack.selection)
+
+
+def _as_before(ctx: Context, error: AdapterRefused) -> str:
+    """What a refusal means for a node that runs: nothing, until somebody does something."""
+    name = error.what.partition(" ")[0]
+    try:
+        parse_name(name)
+    except InvalidAdapter:
+        name = "ID@VERSION"
+    return (
+        f"{ctx.node.name} still answers as before; to take it out: yoyo adapters retire {name}, "
+        "then yoyo adapters activate"
+    )
 
 
 def active(ctx: Context) -> Active:

@@ -141,8 +141,10 @@ def examine(
     return Examined(ref, artefact, judge(expected, found, trust))
 
 
-def refusal(examined: Examined) -> AdapterRefused | None:
-    """The error for a verdict that is no pass; None for one that is."""
+def refusal(examined: Examined, *, explained: bool = False) -> AdapterRefused | None:
+    """The error for a verdict that is no pass; None for one that is. `explained`: every check is
+    shown beside it already.
+    """
     failures = [check for check in examined.verdict.checks if not check.ok]
     if not failures:
         return None
@@ -150,7 +152,9 @@ def refusal(examined: Examined) -> AdapterRefused | None:
     return AdapterRefused(
         f"{examined.artefact.adapter.name} was refused ({first.reason}).",
         why=first.why,
-        fix=f"See every check: `yoyo adapters verify {examined.ref} --explain`.",
+        fix="Mend what the first FAILED check names; docs/guides/adapters.md says how."
+        if explained
+        else f"See every check: `yoyo adapters verify {examined.ref} --explain`.",
         details=tuple(f"{check.name}: {check.why}" for check in failures),
     )
 

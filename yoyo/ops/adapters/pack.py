@@ -114,6 +114,12 @@ def data_digest(ctx: AdapterContext, text: str) -> str:
     """
     if _DIGEST.match(text):
         return text
+    if text.startswith("sha256:"):
+        raise AdapterInvalid(
+            "That is no digest of training data.",
+            why=f"{text[:100]!a} is not sha256: and 64 hex digits.",
+            fix="Give sha256: and 64 hex digits (0-9, a-f), or the data's file: --data FILE.",
+        )
     path = Path(text)
     return ctx.files.digest(path, partial(ctx.progress.bytes, f"hashing {path.name}"))[0]
 

@@ -110,7 +110,7 @@ def named(text: str) -> str:
         raise AdapterInvalid(
             "That names no version of an adapter.",
             why=str(error),
-            fix="Write id@version, as `yoyo adapters ls` shows it.",
+            fix="Give ID@VERSION, as `yoyo adapters ls` shows it.",
         ) from error
     return text
 

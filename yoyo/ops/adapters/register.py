@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from yoyo.core.adapters import stages
-from yoyo.errors import AdapterStageWrong
+from yoyo.errors import AdapterInvalid, AdapterStageWrong
 from yoyo.model.adapter import Stage
 from yoyo.ops.adapters.examine import Examined, examine, judged
-from yoyo.ops.adapters.refs import parsed, registered
+from yoyo.ops.adapters.refs import named, parsed, registered
 from yoyo.ops.adapters.rows import change
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Changed(NamedTuple):
 
     registered: Registered
     replaced: Registered | None = None
+    before: Registered | None = None  # as it stood; None: not registered, or not asked for
+    already: bool = False  # nothing was changed
 
 
 def register(
@@ -42,8 +44,12 @@ def register(
     examined = judged(examine(ctx, ref, sign_off=False))
     adapter, verdict = examined.artefact.adapter, examined.verdict
 
+    before: Registered | None = None
+    already = False
+
     def entered(book: AdapterBook) -> Sequence[Registered]:
-        return stages.register(
+        nonlocal before, already
+        found = stages.register(
             book,
             adapter,
             f"{ref.place}@{ref.digest}",
@@ -54,18 +60,23 @@ def register(
             notes=notes,
             scale=scale,
         )
+        before, already = book.find(adapter.name), not found
+        return found
 
-    return Changed(registered(change(ctx, "register", adapter, ref.digest, entered), adapter.name))
+    book = change(ctx, "register", adapter, ref.digest, entered)
+    return Changed(registered(book, adapter.name), before=before, already=already)
 
 
 def promote(ctx: AdapterContext, name: str) -> Changed:
-    """Make a version the one that nodes get. It is verified again, sign-off included.
+    """Make a version the one that nodes get, also a retired one that has its sign-off.
+
+    It is verified again, sign-off included.
 
     Raises:
         AdapterRefused, AdapterStageWrong, what `examine` raises, AdapterBookInvalid,
         StateUnwritable, NodeBusy, LedgerCorrupt, LedgerWriteFailed.
     """
-    return _moved(ctx, "promote", name, stages.promote, verify=True)
+    return _moved(ctx, "promote", named(name), stages.promote, verify=True)
 
 
 def rollback(ctx: AdapterContext, adapter_id: str) -> Changed:
@@ -74,6 +85,13 @@ def rollback(ctx: AdapterContext, adapter_id: str) -> Changed:
     Raises:
         As `promote` does.
     """
+    alone, version, _ = adapter_id.partition("@")
+    if version:
+        raise AdapterInvalid(
+            f"`rollback {adapter_id}` was not done.",
+            why="Which version comes back, the registry file says.",
+            fix=f"Give the ID alone: `yoyo adapters rollback {alone}`.",
+        )
     return _moved(ctx, "rollback", adapter_id, stages.rollback, verify=True)
 
 
@@ -84,12 +102,12 @@ def retire(ctx: AdapterContext, name: str) -> Changed:
         AdapterStageWrong, AdapterBookInvalid, StateUnwritable, NodeBusy, LedgerCorrupt,
         LedgerWriteFailed.
     """
-    return _moved(ctx, "retire", name, stages.retire, verify=False)
+    return _moved(ctx, "retire", named(name), stages.retire, verify=False)
 
 
 def reject(ctx: AdapterContext, name: str) -> Changed:
     """Refuse a version for good; see `retire`."""
-    return _moved(ctx, "reject", name, stages.reject, verify=False)
+    return _moved(ctx, "reject", named(name), stages.reject, verify=False)
 
 
 def verified(ctx: AdapterContext, entry: Registered, base: str = "") -> Examined:
@@ -111,7 +129,7 @@ def _moved(ctx: AdapterContext, action: str, name: str, step: _Step, *, verify: 
     """Take a step that was tried on the book as it is: what it refuses costs no row."""
     steps = [*step(ctx.book.read(), name, at=ctx.clock.now(), by=ctx.operator)]
     if not steps:  # it stands there already
-        return Changed(registered(ctx.book.read(), name))
+        return Changed(registered(ctx.book.read(), name), already=True)
     entry = _main(steps, action)
     if verify:
         verified(ctx, entry)
@@ -139,8 +157,12 @@ def _main(steps: Sequence[Registered], action: str) -> Registered:
 
 
 def _meant(step: Registered) -> tuple[object, ...]:
-    """What of a step was verified, or seen by whoever asked for it."""
-    return step.adapter, step.ref, step.sign_off
+    """What of a step was verified, or seen by whoever asked for it.
+
+    For a promotion also where it stood: promoted and retired meanwhile, it would come back unasked.
+    """
+    before = step.history[:-1] if step.stage is Stage.PROMOTED else ()
+    return step.adapter, step.ref, step.sign_off, before
 
 
 _END: Final = {

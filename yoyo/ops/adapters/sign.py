@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from yoyo.core.adapters import statements
+from yoyo.core.adapters.trust import accepted
 from yoyo.core.oci_manifest import bundle_manifest
-from yoyo.errors import SigningFailed
+from yoyo.errors import AdapterInvalid, SigningFailed, YoyoError
 from yoyo.model.oci import IMAGE_MANIFEST, Descriptor
 from yoyo.model.signing import PROVENANCE, SIGNATURE, TEST_RESULT
-from yoyo.ops.adapters.examine import artefact_at
+from yoyo.ops.adapters.examine import artefact_at, bundles_of
 
 if TYPE_CHECKING:
     from yoyo.core.adapters.statements import Training
     from yoyo.model.adapter import AdapterVersion
     from yoyo.model.oci import Reference
-    from yoyo.model.signing import Identity
+    from yoyo.model.signing import Identity, Trust
     from yoyo.ops.adapters.context import AdapterContext
 
 
@@ -31,6 +32,8 @@ class Attached(NamedTuple):
     identity: Identity
     bundle: str  # sha256:<hex>
     statement: str  # sha256:<hex> of what was signed
+    already: bool = False  # the very same bundle was there, and nothing was sent
+    notes: tuple[str, ...] = ()  # why whoever trusts as is configured here will not accept it
 
 
 class TestResult(NamedTuple):
@@ -64,7 +67,8 @@ def attest(
     adapter = artefact_at(ctx, ref).adapter
     with _writable():
         statement = statements.provenance(adapter.name, ref.digest, adapter, training)
-    return _attach(ctx, ref, adapter, PROVENANCE, statement, public_log)
+    done = _attach(ctx, ref, adapter, PROVENANCE, statement, public_log)
+    return done._replace(notes=(*done.notes, *_unknown_builder(ctx, training.builder_id)))
 
 
 def evaluate(
@@ -117,6 +121,18 @@ def _attach(
         )
     identity = signer.identity
     bundle = signer.sign(statement)
+    attached = Attached(
+        ref,
+        adapter,
+        predicate_type,
+        identity,
+        f"sha256:{sha256(bundle).hexdigest()}",
+        f"sha256:{sha256(statement).hexdigest()}",
+        notes=_unheard(ctx, predicate_type, identity),
+    )
+    # Keyless, no two are the same: each has a certificate of its own.
+    if not identity.issuer and _is_there(ctx, ref, bundle):
+        return attached._replace(already=True)
     registry = ctx.registry()
     document = registry.manifest(ref)
     subject = Descriptor(IMAGE_MANIFEST, ref.digest, len(document))
@@ -125,14 +141,47 @@ def _attach(
     registry.push(ref, made.config, made.config_bytes, _silent)
     registry.push(ref, made.layer, bundle, _silent)
     registry.attach(ref, subject, made.document)
-    return Attached(
-        ref,
-        adapter,
-        predicate_type,
-        identity,
-        f"sha256:{sha256(bundle).hexdigest()}",
-        f"sha256:{sha256(statement).hexdigest()}",
+    return attached
+
+
+def _is_there(ctx: AdapterContext, ref: Reference, bundle: bytes) -> bool:
+    try:
+        return any(each.document == bundle for each in bundles_of(ctx, ref))
+    except AdapterInvalid:  # too much refers to it to look at it all
+        return False
+
+
+def _unheard(ctx: AdapterContext, predicate_type: str, identity: Identity) -> tuple[str, ...]:
+    """Whether the identity's word counts here; where nobody is configured, nothing is said."""
+    trust = _trust(ctx)
+    heard = accepted(trust, predicate_type) if trust is not None else ()
+    if not heard or identity in heard:
+        return ()
+    return (f"trust here will not accept this: {identity} is not in {_LISTS[predicate_type]}",)
+
+
+def _unknown_builder(ctx: AdapterContext, builder_id: str) -> tuple[str, ...]:
+    trust = _trust(ctx)
+    if trust is None or not trust.builder_ids or builder_id in trust.builder_ids:
+        return ()
+    return (
+        f"trust here will not accept this: the builder {builder_id} is not in trust.builder_ids",
     )
+
+
+def _trust(ctx: AdapterContext) -> Trust | None:
+    """None: it cannot be read, which is nothing that signing needs."""
+    try:
+        return ctx.trust()
+    except YoyoError:
+        return None
+
+
+_LISTS: Final = {
+    SIGNATURE: "trust.signers",
+    PROVENANCE: "trust.builders",
+    TEST_RESULT: "trust.evaluators",
+}
 
 
 def _silent(_done: int, _total: int) -> None:
