@@ -119,8 +119,8 @@ def _attach(
             fix="Set signing.trust_config to a Sigstore of your own, or signing.mode to key; "
             "`--public-log` signs it there all the same.",
         )
-    identity = signer.identity
     bundle = signer.sign(statement)
+    identity = signer.identity  # as the certificate names it: the token may have said otherwise
     attached = Attached(
         ref,
         adapter,
@@ -137,7 +137,6 @@ def _attach(
     document = registry.manifest(ref)
     subject = Descriptor(IMAGE_MANIFEST, ref.digest, len(document))
     made = bundle_manifest(subject, bundle, predicate_type, ctx.clock.now())
-
     registry.push(ref, made.config, made.config_bytes, _silent)
     registry.push(ref, made.layer, bundle, _silent)
     registry.attach(ref, subject, made.document)
