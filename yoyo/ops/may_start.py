@@ -50,6 +50,11 @@ def refuse_frozen(ctx: Context) -> None:
         )
 
 
+def lacks_registry_file(ctx: Context) -> bool:
+    """Whether the node is to have what is promoted, and there is no file that says what that is."""
+    return ctx.on_adapters is None and ctx.node.adapters != "none"
+
+
 def no_registry_file(node: str) -> AdapterBookInvalid:
     """Where the file is missing a node would answer with the base alone, and look healthy."""
     return AdapterBookInvalid(
@@ -67,7 +72,7 @@ def refuse_start(ctx: Context, book: Book) -> None:
         AdapterBookInvalid: there is no registry file, though adapters were promoted.
     """
     refuse_frozen(ctx)
-    if book.has_promoted and ctx.on_adapters is None and ctx.node.adapters != "none":
+    if book.has_promoted and lacks_registry_file(ctx):
         raise no_registry_file(ctx.node.name)
     refusal = outlook(ctx, book).refusal
     if refusal is not None:

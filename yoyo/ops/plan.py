@@ -16,7 +16,7 @@ from yoyo.model.settings import Provided
 from yoyo.model.status import NodeState
 from yoyo.model.store import WEIGHTS
 from yoyo.ops.context import Context
-from yoyo.ops.may_start import Outlook, outlook
+from yoyo.ops.may_start import Outlook, lacks_registry_file, outlook
 from yoyo.ops.provide import provided
 from yoyo.ops.settle import GONE, is_healthy
 from yoyo.ops.suits import bandwidth_of, fit_of
@@ -79,7 +79,7 @@ def plan(ctx: Context) -> PlanResult:
         actions = [f"refuse: frozen by {frozen.operator}: {frozen.reason}"]
     elif forecast.refusal is not None and life is None:
         actions = [f"refuse: {forecast.refusal}"]
-    elif book.has_promoted and ctx.on_adapters is None and ctx.node.adapters != "none":
+    elif book.has_promoted and lacks_registry_file(ctx):
         actions = ["refuse: there is no registry file of adapters"]
     if machine is not None and machine.model is None:
         machine = _with_header(ctx, machine)

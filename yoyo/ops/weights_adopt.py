@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 
 from yoyo.core.manifest import same_bytes
@@ -13,8 +13,9 @@ from yoyo.errors import ArtefactCorrupt, ArtefactExists, ManifestInvalid, Source
 from yoyo.model.cache import ADOPTED, ModelCache, Record, Stamp
 from yoyo.model.fetch import RemoteFile
 from yoyo.model.ledger import EventType
-from yoyo.model.store import CHUNK_BYTES, Manifest, Source, StoredFile
+from yoyo.model.store import Manifest, Source, StoredFile
 from yoyo.ops import shelf
+from yoyo.ops.chunk_digests import chunk_digests
 from yoyo.ops.model_header import look_at
 from yoyo.ops.store_context import StoreContext
 from yoyo.ops.store_rows import book, job
@@ -117,36 +118,17 @@ def _read_files(
     return tuple(each for each, _ in read), tuple(stamp for _, stamp in read)
 
 
-class _Both:
-    """Two digests in one reading."""
-
-    def __init__(self) -> None:
-        self.whole = sha256()
-        self.chunk = sha256()
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        self.whole.update(data)
-        self.chunk.update(data)
-
-    def hexdigest(self) -> str:
-        return self.whole.hexdigest()
-
-
 def _hashed(ctx: StoreContext, path: Path) -> tuple[str, tuple[str, ...], Stamp]:
     """Digest of the whole and of each chunk, and the stamp that they belong to."""
-    before, both, chunks = stamp_of(ctx, path), _Both(), []
-    for start in range(0, before.size, CHUNK_BYTES):
-        both.chunk = sha256()
-        ctx.disk.feed(path, start, min(CHUNK_BYTES, before.size - start), both)
-        chunks.append(both.chunk.hexdigest())
-        ctx.progress.bytes(path.name, min(start + CHUNK_BYTES, before.size), before.size)
+    before = stamp_of(ctx, path)
+    found = chunk_digests(ctx.disk, path, before.size, partial(ctx.progress.bytes, path.name))
     if before.size < 0 or stamp_of(ctx, path) != before:
         raise SourceFailed(
             f"{path} is gone, or changed while it was read.",
             why="What was read may be a mixture of two states.",
             fix="Apply the document again when nothing writes to it.",
         )
-    return both.whole.hexdigest(), tuple(chunks), before
+    return found.whole, found.chunks, before
 
 
 @contextmanager

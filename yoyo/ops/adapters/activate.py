@@ -11,7 +11,7 @@ from yoyo.ops.adapters.shelve import described
 from yoyo.ops.adapters.stack import prepared
 from yoyo.ops.down import down
 from yoyo.ops.locking import node_lock
-from yoyo.ops.may_start import no_registry_file, refuse_start
+from yoyo.ops.may_start import lacks_registry_file, no_registry_file, refuse_start
 from yoyo.ops.provide import provided
 from yoyo.ops.running import running
 from yoyo.ops.up import up
@@ -63,7 +63,7 @@ def activate(ctx: Context, task: str | None, *, restart: bool) -> Activated:
         AdapterBookInvalid, NodeNotReady, AdapterNotLoaded, NodeBusy, EngineFailed, and what
         `prepared`, `down` and `up` raise.
     """
-    if ctx.on_adapters is None and ctx.node.adapters != "none":
+    if lacks_registry_file(ctx):
         raise no_registry_file(ctx.node.name)
     with node_lock(ctx, "adapters activate", wait_s=_LOCK_WAIT_S):
         life, _, endpoint = running(ctx)

@@ -37,14 +37,8 @@ def of_file(ctx: AdapterContext, path: Path) -> BaseModel:
     Raises:
         ModelInvalid.
     """
-    digests = [
-        (
-            each.name,
-            ctx.files.model_digest(each, partial(ctx.progress.bytes, f"hashing {each.name}")),
-        )
-        for each in _shards(path)
-    ]
-    return _made(digests, (ctx.files.tensors(each) for each in _shards(path)))
+    shards = _shards(path)
+    return _made(_hashed(ctx, shards), (ctx.files.tensors(each) for each in shards))
 
 
 def digest_of_node(ctx: AdapterContext, node: NodeSettings) -> str:
@@ -62,14 +56,7 @@ def digest_of_node(ctx: AdapterContext, node: NodeSettings) -> str:
         if node.weights.sha256 is None:
             raise _not_known(node)
         return f"sha256:{node.weights.sha256}"
-    path = _path(ctx, node)
-    return _digest(
-        (
-            each.name,
-            ctx.files.model_digest(each, partial(ctx.progress.bytes, f"hashing {each.name}")),
-        )
-        for each in _shards(path)
-    )
+    return _digest(_hashed(ctx, _shards(_path(ctx, node))))
 
 
 def of_node(
@@ -116,6 +103,17 @@ def _is_here(node: NodeSettings) -> bool:
 
 def _path(ctx: AdapterContext, node: NodeSettings) -> Path:
     return ctx.smoke_model() if node.engine.model == SMOKE_MODEL else Path(node.engine.model)
+
+
+def _hashed(ctx: AdapterContext, shards: list[Path]) -> list[tuple[str, str]]:
+    """Name and sha256 in hex of each."""
+    return [
+        (
+            each.name,
+            ctx.files.model_digest(each, partial(ctx.progress.bytes, f"hashing {each.name}")),
+        )
+        for each in shards
+    ]
 
 
 def _shards(path: Path) -> list[Path]:

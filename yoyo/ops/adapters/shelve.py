@@ -11,7 +11,8 @@ from yoyo.core import store_keys
 from yoyo.core.manifest import encode
 from yoyo.errors import ArtefactCorrupt, ConfigInvalid
 from yoyo.model.settings import Provided
-from yoyo.model.store import ADAPTER, CHUNK_BYTES, Manifest, Source, StoredFile
+from yoyo.model.store import ADAPTER, Manifest, Source, StoredFile
+from yoyo.ops.chunk_digests import chunk_digests, chunk_ranges
 from yoyo.ops.provide import tell
 
 if TYPE_CHECKING:
@@ -77,20 +78,16 @@ class _Described(NamedTuple):
 
 
 def _described(store: StoreContext, lora: LoraFile) -> _Described:
-    both, chunks, size = _Both(), [], 0
-    for start, length in _ranges(lora):
-        both.chunk = sha256()
-        size += store.disk.feed(Path(lora.path), start, length, both)
-        chunks.append(both.chunk.hexdigest())
+    found = chunk_digests(store.disk, Path(lora.path), lora.size)
     there = store.disk.size(Path(lora.path))
-    if (size, there, both.hexdigest()) != (lora.size, lora.size, lora.sha256):
+    if (found.size, there, found.whole) != (lora.size, lora.size, lora.sha256):
         raise ArtefactCorrupt(
             f"{lora.path} is not what was verified.",
             why=f"It should be {lora.size} bytes of sha256 {lora.sha256}; "
-            f"now it is {there or 0} bytes, and the first {size} have {both.hexdigest()}.",
+            f"now it is {there or 0} bytes, and the first {found.size} have {found.whole}.",
             fix="Find out what writes there, and run the command again: it is fetched anew.",
         )
-    file = StoredFile(f"{lora.name}.gguf", lora.size, lora.sha256, tuple(chunks), _MEDIA_TYPE)
+    file = StoredFile(f"{lora.name}.gguf", lora.size, lora.sha256, found.chunks, _MEDIA_TYPE)
     manifest = Manifest(
         ADAPTER, f"lora-{lora.sha256[:24]}", (file,), Source(lora.manifest, ""), "", _ALWAYS, "yoyo"
     )
@@ -99,28 +96,13 @@ def _described(store: StoreContext, lora: LoraFile) -> _Described:
     return _Described(Provided(lora.name, sha256(document).hexdigest(), files), document, file)
 
 
-class _Both:
-    """Two digests in one reading."""
-
-    def __init__(self) -> None:
-        self.whole = sha256()
-        self.chunk = sha256()
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        self.whole.update(data)
-        self.chunk.update(data)
-
-    def hexdigest(self) -> str:
-        return self.whole.hexdigest()
-
-
 def _put(store: StoreContext, lora: LoraFile, described: _Described) -> None:
     key, objects = store_keys.artefact(lora.sha256), store.store
     there = objects.stat(key)
     if there is None or there.size != lora.size:
         upload = objects.upload(f"adapter-{lora.sha256[:32]}", lora.size)
         done, chunks = upload.done(), described.file.chunks
-        for index, (start, length) in enumerate(_ranges(lora)):
+        for index, (start, length) in enumerate(chunk_ranges(lora.size)):
             if done.get(index) != chunks[index]:
                 upload.put(index, Path(lora.path), start, length, chunks[index])
             store.progress.bytes(f"storing {lora.name}", start + length, lora.size)
@@ -130,12 +112,6 @@ def _put(store: StoreContext, lora: LoraFile, described: _Described) -> None:
     key = store_keys.document(described.provided.manifest)
     if objects.stat(key) is None or b"".join(objects.read(key)) != described.document:
         objects.put(key, described.document)
-
-
-def _ranges(lora: LoraFile) -> list[tuple[int, int]]:
-    """Start and length of each chunk."""
-    starts = range(0, lora.size, CHUNK_BYTES)
-    return [(start, min(CHUNK_BYTES, lora.size - start)) for start in starts]
 
 
 _MEDIA_TYPE: Final = "application/octet-stream"
