@@ -347,6 +347,53 @@ class BundleRefused(YoyoError):
         self.reason = reason
 
 
+class LedgerMoved(YoyoError):
+    exit_code = 46
+    summary = "the ledger changed while a month of it was being sealed"
+
+
+class MonthSealed(YoyoError):
+    exit_code = 47
+    summary = "a sealed month is there already with other content, or cannot be sealed or deleted"
+
+
+class CheckpointInvalid(YoyoError):
+    exit_code = 48
+    summary = "a checkpoint, a key or an extract is malformed, or its signature is not of that key"
+
+
+class CheckpointMismatch(YoyoError):
+    exit_code = 49
+    summary = (
+        "the ledger is not the one that the checkpoint signs: cut, rewritten, forked or another"
+    )
+
+
+class CheckpointFailed(YoyoError):
+    exit_code = 53
+    summary = "a checkpoint could not be signed, kept or copied"
+
+
+class QueryFailed(YoyoError):
+    exit_code = 94
+    summary = "the SQL is wrong, or asks for more than reading the ledger"
+
+
+class ReconcileDiffers(YoyoError):
+    exit_code = 95
+    summary = "ledger and platform do not agree"
+
+
+class BillingInvalid(YoyoError):
+    exit_code = 96
+    summary = "a billing export or a price table cannot be read, or is in another currency"
+
+
+class TraceNotFound(YoyoError):
+    exit_code = 97
+    summary = "the ledger has no such output, job, event or input"
+
+
 class Interrupted(YoyoError):
     exit_code = 130
     summary = "interrupted by SIGINT or SIGTERM"

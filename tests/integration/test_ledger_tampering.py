@@ -15,6 +15,8 @@ from yoyo.core.ledger_check import LedgerCheck
 from yoyo.core.ledger_format import HEADER
 from yoyo.drivers.files import verify
 from yoyo.drivers.files.ledger import CsvLedger
+from yoyo.drivers.files.ledger_sections import Section, Sections
+from yoyo.drivers.files.lines import first_row_seq
 from yoyo.errors import LedgerCorrupt
 from yoyo.model.ledger import EventType, LedgerHead, Row
 
@@ -120,9 +122,10 @@ def test_two_processes_find_what_one_does(path: Path, large: bytes) -> None:
         path.write_bytes(content)
         with path.open("rb") as file:
             fd, end = file.fileno(), len(content)
-            alone = verify._check(fd, end, LedgerCheck(head), None)
-            both = verify.verify_file(fd, end, head)
-            helped = verify._with_helper(fd, end, head, None)
+            sections = Sections((Section(fd, end, path, None, first_row_seq(fd, end) or 1, None),))
+            alone = verify._check(sections, LedgerCheck(head), None)
+            both = verify.verify_sections(sections, head)
+            helped = verify._with_helper(sections, head, None)
         assert both == alone, name
         assert both.ok is (name == "sound"), name
         # a hash that does not match sends all the work to one process

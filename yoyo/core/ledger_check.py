@@ -7,59 +7,30 @@ through the slow one, which finds out what is wrong with which line.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from bisect import bisect_right
 from hashlib import sha256
 from operator import add, gt, itemgetter
 
+from yoyo.core.ledger_columns import columns_of, well_formed
 from yoyo.core.ledger_format import (
-    CONTROLS,
     HASH_CHARS,
-    MAX_JOB_ID_BYTES,
     MAX_LINE_BYTES,
-    PAIRED,
-    BadLine,
     decode_row,
-    parse_adapters,
-    parse_timestamp,
     read_header,
     row_hash,
     split_fields,
     stored_hash,
 )
 from yoyo.core.ledger_pairing import Pairing
-from yoyo.model.ids import InvalidLabel, ModuleId
-from yoyo.model.ledger import (
-    COLUMNS,
-    GENESIS_HASH,
-    BadRow,
-    CompletionStatus,
-    EventType,
-    LedgerHead,
-    Row,
-    VerifyReport,
-)
+from yoyo.model.ledger import GENESIS_HASH, BadRow, LedgerHead, OpenIntent, Row, VerifyReport
+
+# Their names until every reader of columns takes them from where they are now.
 
 MAX_PROBLEMS = 100  # kept in full; all are counted
 
-_TYPES = frozenset(kind.encode() for kind in EventType)
-_PAIRED = frozenset(kind.encode() for kind in PAIRED)
-_STATUSES = frozenset(status.encode() for status in CompletionStatus)
 _TAIL = HASH_CHARS + 1  # the last comma and the hash
 _PREFIX = itemgetter(slice(None, -_TAIL))  # a line up to its last comma
 
-# Shapes: every digit of that alphabet read as 0.
-_HEX_TO_0 = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
-_DIGIT_TO_0 = bytes.maketrans(b"0123456789", b"0" * 10)
-_ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
-_STAMP_SHAPE = b"0000-00-00T00:00:00.000000Z"
-_INPUT_SHAPE = b"sh0000:" + b"0" * 64
-
-# Possessive: a number that does not fit is not tried in parts, which costs half the time.
-_WHOLE = r"(?:0|[1-9][0-9]{0,17}+)"
-_TOKENS = re.compile(rf"(?:{_WHOLE},)*+".encode())
-_DECIMALS = re.compile(rf"(?:{_WHOLE}(?:\.[0-9]{{1,18}}+)?+,)*+".encode())
-_RATIOS = re.compile(rb"(?:(?:0(?:\.[0-9]{1,18}+)?+|1(?:\.0{1,18}+)?+),)*+")
 _THOUSAND = tuple(f"{number:03d}" for number in range(1000))
 
 
@@ -72,23 +43,45 @@ class LedgerCheck:
         self._expect = expect
         self._expected_found = False
         self._pairing = Pairing()
-        self._line = 0  # lines taken
+        self._line = 0  # lines taken, of all files
+        self._files = [("", 0)]  # their names, and the lines taken before each
+        self._header_due = True
         self._rows = 0
         self._next_seq = 1
-        self._prev_hash = GENESIS_HASH.encode()  # what the next row is chained to
+        # What the next row is chained to; None: its row is not there, so that cannot be told.
+        self._prev_hash: bytes | None = GENESIS_HASH.encode()
         self._head: LedgerHead | None = None
         self._first_time = self._last_time = b""
         self._steps_back = 0
         self._problems: list[BadRow] = []
         self._problem_count = 0
 
+    @property
+    def next_seq(self) -> int:
+        """The seq of the row that is due."""
+        return self._next_seq
+
+    def begin_file(self, name: str) -> None:
+        """What is fed from now on is of that file, from its header on; the chain goes on."""
+        self._files = [*filter(lambda each: each[1] < self._line, self._files), (name, self._line)]
+        self._header_due = True
+
+    def resume_at(self, seq: int) -> None:
+        """The rows before that one are not there; the next one's hash is taken as it stands."""
+        self._next_seq, self._prev_hash = seq, None
+
+    def add_problem(self, reason: str) -> None:
+        """Note what is wrong with the present file as a whole, or with how it goes on."""
+        self._problem(self._line + 1, reason, b"")
+
     def feed(self, block: bytes) -> None:
-        """Take whole lines, the last one without its newline; the first ever is the header.
+        """Take whole lines, the last one without its newline; a file's first is the header.
 
         A line of MAX_LINE_BYTES or more is too long by that alone and may come cut. A few
         hundred lines at a time are fastest.
         """
-        if self._line == 0:
+        if self._header_due:
+            self._header_due = False
             header, newline, block = block.partition(b"\n")
             self._take_header(header)
             if not newline:
@@ -107,26 +100,36 @@ class LedgerCheck:
             head=self._head,
             problems=tuple(self._problems),
             problem_count=self._problem_count,
-            open_intents=tuple(self._pairing.open_intents()),
+            open_intents=tuple(map(self._placed, self._pairing.open_intents())),
             torn_tail_bytes=torn_tail_bytes,
             clock_steps_back=self._steps_back,
             expected_head_found=None if self._expect is None else self._expected_found,
+            files=tuple(name for name, _ in self._files if name),
         )
 
     def _take_header(self, raw: bytes) -> None:
         found = read_header(raw)
         for item in found:
             if isinstance(item, BadRow):
-                self._problem(item.line, item.reason, item.raw)
+                self._problem(self._line + 1, item.reason, item.raw)
         if found and isinstance(found[-1], Row):
             self._slow(raw)
         else:
-            self._line = 1
+            self._line += 1
 
     def _problem(self, line: int, reason: str, raw: bytes) -> None:
         self._problem_count += 1
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(BadRow(line, reason, raw[:MAX_LINE_BYTES]))
+            name, above = self._file_of(line)
+            self._problems.append(BadRow(line - above, reason, raw[:MAX_LINE_BYTES], name))
+
+    def _file_of(self, line: int) -> tuple[str, int]:
+        """The file in which a line stands, counted over all files, and the lines above it."""
+        return self._files[bisect_right(self._files, line - 1, key=itemgetter(1)) - 1]
+
+    def _placed(self, intent: OpenIntent) -> OpenIntent:
+        name, above = self._file_of(intent.line)
+        return intent._replace(line=intent.line - above, file=name)
 
     def _slow(self, raw: bytes) -> None:
         self._line += 1
@@ -140,7 +143,7 @@ class LedgerCheck:
                 self._next_seq += 1
             return
         reasons = []
-        if row_hash(self._prev_hash.decode(), raw[:-_TAIL]) != row.row_hash:
+        if not self._links(raw, row.row_hash):
             reasons.append("row_hash does not match this row and the hash above it")
         if row.seq != self._next_seq:
             reasons.append(f"seq is {row.seq} where {self._next_seq} was due")
@@ -149,6 +152,11 @@ class LedgerCheck:
         reasons += [text for _, text in self._follow(columns, row.seq)]
         if reasons:
             self._problem(self._line, "; ".join(reasons), raw)
+
+    def _links(self, raw: bytes, stored: str) -> bool:
+        if self._prev_hash is None:
+            return True
+        return row_hash(self._prev_hash.decode(), raw[:-_TAIL]) == stored
 
     def _follow(self, columns: list[list[bytes]], first_seq: int) -> list[tuple[int, str]]:
         """Move on over sound rows, given as columns; returns what breaks the pairing.
@@ -173,8 +181,8 @@ class LedgerCheck:
         return self._pairing.take(self._line, columns[2], columns[4], columns[5], stamps)
 
     def _fast(self, block: bytes, lines: list[bytes]) -> bool:
-        columns = _columns(block, lines)
-        if columns is None or not self._chained(lines, columns) or not _well_formed(columns):
+        columns = columns_of(block, lines)
+        if columns is None or not self._chained(lines, columns) or not well_formed(columns):
             return False
         first = self._line + 1
         self._line = first
@@ -190,6 +198,8 @@ class LedgerCheck:
         # The lengths: one hash cut short and the next grown by as much join alike.
         if {HASH_CHARS} != set(map(len, stored)):
             return False
+        if self._prev_hash is None:
+            return False  # its first line goes the slow way, which takes the hash as it stands
         return self._hashes_known or _hashes_match(self._prev_hash, lines, stored)
 
 
@@ -197,17 +207,27 @@ class ChainCheck:
     """The hashes alone, nothing else: half of the work, for a process of its own."""
 
     def __init__(self) -> None:
-        self._prev_hash = GENESIS_HASH.encode()
-        self._in_rows = False
+        self._prev_hash: bytes | None = GENESIS_HASH.encode()
+        self._header_due = True
+
+    def begin_file(self, *, resumes: bool) -> None:
+        """As of `LedgerCheck`; `resumes`: the row before its first one is not there."""
+        self._header_due = True
+        if resumes:
+            self._prev_hash = None
 
     def feed(self, block: bytes) -> bool:
         """Take a block as `LedgerCheck.feed` does; False when a hash does not match."""
         lines = block.split(b"\n")
-        if not self._in_rows:
-            self._in_rows = True
+        if self._header_due:
+            self._header_due = False
             del lines[0]
+        if lines and self._prev_hash is None:
+            self._prev_hash = lines.pop(0)[-HASH_CHARS:]
         stored = [line[-HASH_CHARS:] for line in lines]
-        prev, self._prev_hash = self._prev_hash, stored[-1] if stored else self._prev_hash
+        prev = self._prev_hash or b""
+        if stored:
+            self._prev_hash = stored[-1]
         return _hashes_match(prev, lines, stored)
 
 
@@ -231,130 +251,3 @@ def _consecutive(first: int, count: int) -> bytes:
             parts.append(",".join(map(str, range(first, stop))))
         first = stop
     return ",".join(parts).encode()
-
-
-def _columns(block: bytes, lines: list[bytes]) -> list[list[bytes]] | None:
-    """The batch as one list per column; None when a line is not of that many columns."""
-    try:
-        if not block.isascii():
-            block.decode()
-        if b'"' in block:
-            fields = [field for line in lines for field in (*split_fields(line), b"\n")]
-        else:
-            # The newline as a field of its own shows that every line has the same count.
-            fields = block.replace(b"\n", b",\n,").split(b",")
-            fields.append(b"\n")
-    except (BadLine, UnicodeDecodeError):
-        return None
-    width, rows = len(COLUMNS) + 1, len(lines)
-    columns = [fields[column::width] for column in range(width)]
-    if len(fields) != width * rows or columns.pop() != [b"\n"] * rows:
-        return None
-    if len(block) >= MAX_LINE_BYTES and max(map(len, lines)) >= MAX_LINE_BYTES:
-        return None
-    return columns
-
-
-def _well_formed(columns: list[list[bytes]]) -> bool:
-    """Whether every field of every column has its column's form; seq and hash are known to."""
-    ids, stamps, kinds, modules, nodes, jobs, inputs, adapters = columns[:8]
-    ratios, tokens, seconds, costs, statuses, codes, operators = columns[8:15]
-    return (
-        _are_ids(ids)
-        and _are_stamps(stamps)
-        and _TYPES.issuperset(kinds)
-        and _STATUSES.issuperset(statuses)
-        and _are_labels(_distinct(modules) | _distinct(nodes))
-        and _are_jobs(kinds, jobs)
-        and _are_inputs(inputs)
-        and _are_adapters(_distinct(adapters))
-        and _are_numbers(_RATIOS, ratios)
-        and _are_numbers(_TOKENS, tokens)
-        and _are_numbers(_DECIMALS, seconds + costs)
-        and _are_text(_distinct(codes) | _distinct(operators))
-    )
-
-
-def _distinct(fields: list[bytes]) -> set[bytes]:
-    # Most batches have one value all through, and comparing is cheaper than hashing.
-    return {fields[0]} if fields.count(fields[0]) == len(fields) else set(fields)
-
-
-def _are_ids(fields: list[bytes]) -> bool:
-    text = b"".join(fields)
-    return (
-        text.translate(_HEX_TO_0) == _ID_SHAPE * len(fields)
-        and text[14::36] == b"7" * len(fields)
-        and not text[19::36].translate(None, b"89ab")
-    )
-
-
-def _are_stamps(fields: list[bytes]) -> bool:
-    text = b"".join(fields)
-    if text.translate(_DIGIT_TO_0) != _STAMP_SHAPE * len(fields):
-        return False
-    if (text[14::27] + text[17::27]).translate(None, b"012345"):  # tens of minutes and seconds
-        return False
-    first, last = fields[0], fields[-1]
-    if first[:10] == last[:10] and fields == sorted(fields):
-        # One day in order of time: the last hour is the highest.
-        hours = {first[:13], last[:13]}
-    else:
-        hours = {field[:13] for field in fields}
-    try:
-        for hour in hours:
-            parse_timestamp(hour.decode() + ":00:00.000000Z")
-    except BadLine:
-        return False
-    return True
-
-
-def _are_labels(distinct: set[bytes]) -> bool:
-    try:
-        for field in distinct:
-            ModuleId.parse(field.decode())  # a NodeName has the same form
-    except InvalidLabel:
-        return False
-    return True
-
-
-def _are_jobs(kinds: list[bytes], jobs: list[bytes]) -> bool:
-    lengths = set(map(len, jobs))
-    if max(lengths) > MAX_JOB_ID_BYTES or not _are_text(jobs):
-        return False
-    return 0 not in lengths or not any(
-        not job and kind in _PAIRED for kind, job in zip(kinds, jobs, strict=True)
-    )
-
-
-def _are_inputs(fields: list[bytes]) -> bool:
-    given = len(fields) - fields.count(b"")
-    text = b"".join(fields)
-    return (
-        text.translate(_HEX_TO_0) == _INPUT_SHAPE * given
-        and text[2::71] == b"a" * given  # what the shape does not tell of "sha256:"
-        and text[3::71] == b"2" * given
-        and text[4::71] == b"5" * given
-        and text[5::71] == b"6" * given
-    )
-
-
-def _are_adapters(distinct: set[bytes]) -> bool:
-    try:
-        for field in distinct:
-            parse_adapters(field.decode())
-    except BadLine:
-        return False
-    return _are_text(distinct)
-
-
-def _are_numbers(form: re.Pattern[bytes], fields: list[bytes]) -> bool:
-    given = [*filter(None, fields), b""]
-    text = b",".join(given)
-    # The count: a quoted field may hold a comma, and then reads as two numbers.
-    return form.fullmatch(text) is not None and text.count(b",") == len(given) - 1
-
-
-def _are_text(fields: Iterable[bytes]) -> bool:
-    text = b"".join(fields)
-    return len(text.translate(None, CONTROLS)) == len(text)

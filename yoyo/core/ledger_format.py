@@ -17,6 +17,7 @@ from yoyo.model.ids import InvalidLabel, ModuleId, NodeName
 from yoyo.model.ledger import COLUMNS, BadRow, CompletionStatus, Entry, EventType, Row
 
 HEADER = ",".join(COLUMNS).encode() + b"\n"
+COLUMNS_COUNT = len(COLUMNS)
 # One write of a page or two is what a kernel is good at; no row of ours comes near 64 KiB.
 MAX_LINE_BYTES = 65_536  # the newline included
 MAX_JOB_ID_BYTES = 128  # bounds the memory of pairing; a UUID has 36
@@ -68,7 +69,7 @@ def encode_entry(entry: Entry, event_id: str) -> str:
     fields = _entry_fields(entry)
     text = ",".join(fields)
     if '"' in text or text.count(",") != len(fields) - 1:
-        text = ",".join(map(_quoted, fields))
+        text = ",".join(map(quoted, fields))
     try:
         _check_entry(fields)
         content = text.encode()
@@ -89,7 +90,7 @@ def encode_row(text: str, *, event_id: str, timestamp: datetime, seq: int, prev_
     Raises:
         LedgerRowRefused: the time has no zone, or the line is too long.
     """
-    prefix = f"{event_id},{_timestamp_text(timestamp)},{text},{seq}".encode()
+    prefix = f"{event_id},{timestamp_text(timestamp)},{text},{seq}".encode()
     line = b"%b,%b\n" % (prefix, row_hash(prev_hash, prefix).encode())
     if len(line) > MAX_LINE_BYTES:
         raise _refused("The row", f"its line would be longer than {MAX_LINE_BYTES} bytes")
@@ -118,7 +119,12 @@ def _entry_fields(entry: Entry) -> list[str]:
     ]
 
 
-def _timestamp_text(moment: datetime) -> str:
+def timestamp_text(moment: datetime) -> str:
+    """A time as the format spells it, in UTC.
+
+    Raises:
+        LedgerRowRefused: it has no zone.
+    """
     if moment.tzinfo is None:
         raise _refused("timestamp_utc", "the time has no time zone")
     if moment.tzinfo is not UTC:
@@ -145,7 +151,8 @@ def _count_text(name: str, value: int | None) -> str:
     return str(value)
 
 
-def _quoted(field: str) -> str:
+def quoted(field: str) -> str:
+    """The field as it stands in a line: in quotes only where it needs them."""
     if "," not in field and '"' not in field:
         return field
     return '"' + field.replace('"', '""') + '"'
@@ -196,7 +203,7 @@ def split_fields(raw: bytes) -> list[bytes]:
         fields = next(csv.reader([text], strict=True))
     except csv.Error as error:
         raise BadLine("quotes are not as RFC 4180 has them") from error
-    if ",".join(map(_quoted, fields)) != text:
+    if ",".join(map(quoted, fields)) != text:
         raise BadLine("a field is quoted that needs no quotes, or not as RFC 4180 has it")
     return [field.encode(errors="surrogateescape") for field in fields]
 
@@ -274,7 +281,7 @@ def parse_timestamp(text: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-        if _timestamp_text(moment) == text:
+        if timestamp_text(moment) == text:
             return moment
     except (ValueError, OverflowError, LedgerRowRefused):
         pass

@@ -62,7 +62,26 @@ DISK_COST = "DISK_COST"
 STORE_NODE = "store"
 # The node_id of rows about the registry file of adapters; no node may have that name either.
 ADAPTERS_NODE = "adapters"
-RESERVED_NODES = {STORE_NODE: "the store", ADAPTERS_NODE: "adapters"}
+# The node_id of rows about the ledger itself: checkpoints, keys, sealing, sessions, corrections
+# of rows that no node had.
+LEDGER_NODE = "ledger"
+RESERVED_NODES = {STORE_NODE: "the store", ADAPTERS_NODE: "adapters", LEDGER_NODE: "the ledger"}
+
+# error_code of CHECKPOINT rows about the ledger itself. docs/formats/ledger.md.
+HEARTBEAT = "HEARTBEAT"  # the row before a signed checkpoint, which covers it
+KEY_ADDED = "KEY_ADDED"  # input_hash: sha256 of the verifier key's text
+KEY_RETIRED = "KEY_RETIRED"
+MONTH_SEALED = "MONTH_SEALED"  # job_id seal/YYYY-MM, input_hash: sha256 of the seal record
+MONTH_DELETED = "MONTH_DELETED"  # job_id delete/YYYY-MM, written before the file goes
+SESSION = "SESSION"  # job_id session/BOOT_ID, input_hash: sha256 of the session record
+CLOCK_STEP = "CLOCK_STEP"  # job_id clock/[+-]SECONDS: the wall clock was set since SESSION
+# A CHECKPOINT row of the corrected row's node and module; job_id correct/SEQ/EVENT_ID of that
+# row, input_hash sha256:<its row_hash>. Each of tokens_processed, gpu_seconds and cost_usd that
+# is filled takes the place of the old one.
+CORRECTION = "CORRECTION"
+# The same, where the amount is what the platform billed.
+BILLED = "BILLED"
+CORRECTIONS = (CORRECTION, BILLED)
 
 
 class Entry(NamedTuple):
@@ -105,6 +124,7 @@ class BadRow(NamedTuple):
     line: int
     reason: str
     raw: bytes
+    file: str = ""  # the name of the sealed month's file; "": the live file
 
 
 class LedgerHead(NamedTuple):
@@ -125,6 +145,7 @@ class OpenIntent(NamedTuple):
     node_id: str
     job_id: str
     timestamp: str
+    file: str = ""  # the name of the sealed month's file; "": the live file
 
 
 class VerifyReport(NamedTuple):
@@ -140,6 +161,7 @@ class VerifyReport(NamedTuple):
     torn_tail_bytes: int  # bytes after the last newline: never acknowledged, recovered on append
     clock_steps_back: int  # rows whose time is before the row above
     expected_head_found: bool | None  # None: nothing was expected
+    files: tuple[str, ...] = ()  # the sealed months that were read, oldest first
 
     @property
     def ok(self) -> bool:

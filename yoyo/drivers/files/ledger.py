@@ -1,70 +1,55 @@
-"""The ledger as one CSV file: the only code that writes it.
+"""The ledger as CSV files: its sealed months and the live file, read as one.
 
 `docs/formats/ledger.md` gives the format and the append protocol, ADR 0001 the reasons.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from yoyo.core.ledger_format import (
-    HASH_CHARS,
-    HEADER,
-    MAX_LINE_BYTES,
-    BadLine,
-    decode_row,
-    encode_entry,
-    encode_row,
-    read_header,
-    row_hash,
-    seq_of,
-)
-from yoyo.drivers.files.lines import LineBlocks, count_lines, start_of_last
-from yoyo.drivers.files.state import sync_dir
-from yoyo.errors import LedgerCorrupt, LedgerUnreadable, LedgerWriteFailed
-from yoyo.model.ledger import (
-    GENESIS_HASH,
-    BadRow,
-    CompletionStatus,
-    Entry,
-    EventType,
-    LedgerHead,
-    Row,
-    VerifyReport,
-)
+from yoyo.drivers.files import ledger_scan
+from yoyo.drivers.files.ledger_live import LiveFile
+from yoyo.drivers.files.ledger_sections import Sections, open_live, open_sections, unreadable
+from yoyo.drivers.files.lines import LineBlocks
+from yoyo.errors import LedgerUnreadable
+from yoyo.model.ledger import BadRow, Entry, LedgerHead, Row, VerifyReport
+from yoyo.model.row_filter import RowFilter
 from yoyo.ports.clock import Clock
 from yoyo.ports.ids import Ids
 
-# A row is some 300 bytes: the first look nearly always holds the last row and the hash
-# above it. The second holds the longest rows there can be, with a torn one behind them.
-_LOOKS = (1024, 3 * MAX_LINE_BYTES)
+if TYPE_CHECKING:
+    from yoyo.model.audit import LedgerPart, MonthPiece
 
-
-class _Tail(NamedTuple):
-    end: int  # bytes up to and including the last newline
-    seq: int  # of the last row; 0: none yet
-    row_hash: str
-    torn: bytes  # what stands after the last newline
+_TRIES = 3  # a month may be deleted, or sealed, while the files are being opened
 
 
 class CsvLedger:
-    """One ledger file. Any number of processes may use it at once; an object, one thread."""
+    """One ledger. Any number of processes may use it at once; an object, one thread."""
 
-    def __init__(self, path: Path, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        ids: Ids,
+        new_month: Callable[[], None] | None = None,
+        before_first: Callable[[CsvLedger], None] | None = None,
+    ) -> None:
+        """Both hooks are called once, before the first append and before any lock is taken.
+
+        `new_month` comes first, and only if the newest row's month is over: it may seal.
+        `before_first` is handed this ledger and may append rows of its own.
+        """
         self._path = path
-        self._name = os.fspath(path)
         self._clock = clock
         self._ids = ids
-        self._fd: int | None = None
-        self._opened_by = 0  # process id
-        self._identity = (0, 0)  # device and inode
-        self._header_seen = False
+        self._live = LiveFile(path, clock, ids)
+        self._new_month = new_month
+        self._before_first = before_first
+        self._deleted_before = 0  # a row says that the rows before this seq were deleted
 
     def append(self, entry: Entry) -> Row:
         """Write one row and return it once it is on the disk (fdatasync done).
@@ -78,30 +63,23 @@ class CsvLedger:
             LedgerWriteFailed: disk full, no permission; the file is as it was before. Only
                 when the disk fails at the very end is it unknown whether the row is there.
         """
-        event_id = self._ids.new_id()
-        text = encode_entry(entry, event_id)  # what can be done before the lock, is
-        try:
-            fd, size = self._lock()
-            try:
-                tail = self._tail(fd, size)
-                if tail.torn:
-                    tail = self._recover(fd, tail, entry)
-                now = self._clock.now()
-                line = encode_row(
-                    text,
-                    event_id=event_id,
-                    timestamp=now,
-                    seq=tail.seq + 1,
-                    prev_hash=tail.row_hash,
-                )
-                self._write(fd, line if tail.end else HEADER + line, tail.end)
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            self._sync(fd)
-        except OSError as error:
-            raise self._write_failed(error) from error
-        # The line's number counts on every line above being a row.
-        return Row(entry, event_id, now, tail.seq + 1, _hash_of(line), tail.seq + 2)
+        if self._new_month is not None:
+            self._greet_month()
+        if self._before_first is not None:
+            hook, self._before_first = self._before_first, None
+            hook(self)
+        return self._live.append(entry)
+
+    def _greet_month(self) -> None:
+        hook, self._new_month = self._new_month, None
+        with open_live(self._path) as live:
+            last = [] if live is None else ledger_scan.last_rows(Sections((live,)), 1)
+        now = self._clock.now().astimezone(UTC)
+        for row in last:
+            if isinstance(row, Row) and hook is not None:
+                then = row.timestamp
+                if (then.year, then.month) < (now.year, now.month):
+                    hook()
 
     def rows(self) -> Iterator[Row | BadRow]:
         """Every row in file order, in constant memory. A missing file has no rows.
@@ -109,17 +87,10 @@ class CsvLedger:
         Format alone is checked here; chain, sequence and pairing are what `verify` is for.
 
         Raises:
-            LedgerUnreadable.
+            LedgerUnreadable: a file cannot be read, or one is missing.
         """
-        with self._snapshot() as (fd, end):
-            line = 0
-            for block in LineBlocks(fd, 0, end):
-                for raw in block.split(b"\n"):
-                    line += 1
-                    if line == 1:
-                        yield from read_header(raw)
-                    else:
-                        yield decode_row(raw, line)
+        with self._whole() as sections:
+            yield from ledger_scan.all_rows(sections)
 
     def tail(self, count: int) -> list[Row | BadRow]:
         """The last `count` rows, oldest first, read from the end of the file.
@@ -127,260 +98,170 @@ class CsvLedger:
         Raises:
             LedgerUnreadable.
         """
-        with self._snapshot() as (fd, end):
-            start = start_of_last(fd, end, max(count, 0))
-            raws = [raw for block in LineBlocks(fd, start, end) for raw in block.split(b"\n")]
-            if start == 0 and raws:
-                found = read_header(raws[0])
-                return found + [decode_row(raw, n) for n, raw in enumerate(raws[1:], 2)]
-            rows = [decode_row(raw, 0) for raw in raws]
-            # In a sound ledger a row's line follows from its seq; else the lines are counted.
-            good = [row._replace(line=row.seq + 1) for row in rows if isinstance(row, Row)]
-            if len(good) == len(rows):
-                return [*good]
-            first = count_lines(fd, start) + 1
-            return [decode_row(raw, line) for line, raw in enumerate(raws, first)]
+        with self._fitting() as sections:
+            return ledger_scan.last_rows(sections, max(count, 0))
 
-    def verify(
-        self, expect: LedgerHead | None = None, progress: Callable[[float], None] | None = None
-    ) -> VerifyReport:
-        """Check format, chain, sequence and pairing of the whole file, in constant memory.
+    def lines(self, first_seq: int = 1) -> Iterator[list[bytes]]:
+        """The raw lines from row `first_seq` on, in blocks, each without its newline.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read, or the months before `first_seq` are gone.
+        """
+        with self._fitting() as sections:
+            if sections.first_seq > first_seq:
+                raise self._hole(f"rows {first_seq} to {sections.first_seq - 1} are not there")
+            yield from ledger_scan.raw_lines(sections, first_seq)
+
+    def matching(self, wanted: RowFilter) -> Iterator[Row | BadRow]:
+        """The rows that pass, in file order, in constant memory; bad rows too.
+
+        A line that cannot pass is not taken apart, so of damage in it only that shows which
+        `BlockFilter` names; `verify` finds all.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read, or one is missing.
+        """
+        if wanted.is_empty:
+            yield from self.rows()
+            return
+        with self._whole() as sections:
+            yield from ledger_scan.matching_rows(sections, wanted)
+
+    def state_rows(self) -> Iterator[Row | BadRow]:
+        """All rows but those of jobs that are over: the same state at a third of the time.
+
+        Every bad row comes out, and every job of the store and of the registry file. Jobs
+        that are open come last.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read, or one is missing.
+        """
+        from yoyo.core.ledger_state import StateRows
+
+        with self._whole() as sections:
+            state = StateRows()
+            for section in sections.files:
+                state.line = 0
+                for block in LineBlocks(section.fd, 0, section.end):
+                    for row in state.take(block):
+                        yield ledger_scan.named(section, row)
+            yield from state.rest()
+
+    def row_at(self, seq: int) -> Row | None:
+        """That row, found without reading what is before it; None: there is no such good row.
+
+        Its `line` is the one it has if none is missing or too many above it.
 
         Raises:
             LedgerUnreadable.
         """
-        from yoyo.drivers.files.verify import verify_file  # only `verify` pays for OpenSSL
+        with self._fitting() as sections:
+            return ledger_scan.find_row(sections, seq)
 
-        with self._snapshot() as (fd, end):
-            return verify_file(fd, end, expect, progress)
+    def follow(
+        self, wanted: RowFilter, wake: Callable[[], None], after: int | None = None
+    ) -> Iterator[Row | BadRow]:
+        """Rows that pass as they come, and bad ones, without an end.
+
+        It begins after row `after`, or after those there are at the call. `wake` is called
+        to wait before each new look.
+
+        Raises:
+            LedgerUnreadable: the ledger was cut or replaced, or cannot be read.
+        """
+        from yoyo.drivers.files.ledger_follow import Follower
+
+        return Follower(self._path, wanted, after).rows(wake)
+
+    def parts(self) -> tuple[LedgerPart, ...]:
+        """The files in the order of their rows, the live one last. A missing file has none.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read, or one is missing.
+        """
+        with self._whole() as sections:
+            return tuple(section.part for section in sections.files)
+
+    def verify(
+        self, expect: LedgerHead | None = None, progress: Callable[[float], None] | None = None
+    ) -> VerifyReport:
+        """Check format, chain, sequence and pairing of all files, in constant memory.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read. One that is missing is a problem found.
+        """
+        from yoyo.drivers.files.verify import verify_sections  # only `verify` pays for OpenSSL
+
+        with open_sections(self._path) as sections:
+            return verify_sections(sections, expect, progress)
+
+    def complete_months(self, before: datetime) -> tuple[MonthPiece, ...]:
+        """What may be sealed: the live file's months before the UTC month of that time.
+
+        A row that names a month which is sealed already counts to the one after it.
+
+        Raises:
+            LedgerUnreadable, LedgerCorrupt.
+        """
+        from yoyo.drivers.files.ledger_seal import months_over
+
+        with self._fitting() as sections:
+            return months_over(sections, before)
+
+    def seal(self, pieces: Sequence[MonthPiece], entries: Sequence[Entry]) -> list[Row]:
+        """Move those months into files of their own, and append `entries` in the same step.
+
+        Killed at any point, the next `seal` with the same pieces finishes it, and until then
+        every reader sees every row once.
+
+        Raises:
+            ValueError: no piece or no entry.
+            LedgerMoved, MonthSealed, LedgerCorrupt, LedgerRowRefused, LedgerWriteFailed.
+        """
+        from yoyo.drivers.files.ledger_seal import Sealer
+
+        return Sealer(self._path, self._live, self._clock, self._ids).seal(pieces, entries)
+
+    def delete(self, part: LedgerPart) -> None:
+        """Remove a sealed month's file; one that is gone already is left at that.
+
+        The row that says so is the caller's, written before.
+
+        Raises:
+            LedgerWriteFailed: it is no sealed month of this ledger, or cannot be removed.
+        """
+        from yoyo.drivers.files.ledger_seal import delete_month
+
+        delete_month(self._path, part)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[tuple[int, int]]:
-        """The file and a length up to which no write is under way; a missing file is empty."""
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            yield -1, 0
-            return
-        except OSError as error:
-            raise self._unreadable(error.strerror or str(error)) from error
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise self._unreadable("it is no regular file")
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            end = os.fstat(fd).st_size
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            yield fd, end
-        except OSError as error:
-            raise self._unreadable(error.strerror or str(error)) from error
-        finally:
-            os.close(fd)
+    def _fitting(self) -> Iterator[Sections]:
+        """The files, which follow on each other; the oldest may be gone."""
+        for tries in range(_TRIES):
+            with open_sections(self._path) as sections:
+                if sections.fault and tries + 1 < _TRIES:
+                    continue
+                if sections.fault:
+                    raise self._hole(sections.fault)
+                yield sections
+                return
 
-    def _lock(self) -> tuple[int, int]:
-        """The file, open and locked against every other process, and its length."""
-        while True:
-            fd = self._open()
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                # While we waited the path may have been given to another file.
-                size = self._size_if_current()
-            except BaseException:
-                self._close()  # which frees the lock
-                raise
-            if size is not None:
-                return fd, size
-            self._close()
+    @contextmanager
+    def _whole(self) -> Iterator[Sections]:
+        """The files from the first row on, or from the first that was not deleted."""
+        with self._fitting() as sections:
+            first = sections.first_seq
+            if first > max(self._deleted_before, 1):
+                if not ledger_scan.names_deletion(sections):
+                    raise self._hole(
+                        f"rows 1 to {first - 1} are missing, and no row says they were deleted"
+                    )
+                self._deleted_before = first
+            yield sections
 
-    def _size_if_current(self) -> int | None:
-        try:
-            there = os.stat(self._name)  # noqa: PTH116 (on the way of every append)
-        except FileNotFoundError:
-            return None
-        return there.st_size if (there.st_dev, there.st_ino) == self._identity else None
-
-    def _open(self) -> int:
-        # Kept open: opening anew costs a tenth of an append. Not across a fork, where
-        # parent and child would share one lock.
-        if self._fd is not None and self._opened_by == os.getpid():
-            return self._fd
-        self._close()
-        try:
-            fd = _open_for_append(self._path)
-        except FileNotFoundError:
-            _make_durable_dir(self._path.parent)
-            fd = _open_for_append(self._path)
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(fd)
-            raise OSError("it is no regular file")
-        self._fd, self._opened_by, self._header_seen = fd, os.getpid(), False
-        self._identity = (found.st_dev, found.st_ino)
-        return fd
-
-    def _close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def __del__(self) -> None:
-        self._close()
-
-    def _tail(self, fd: int, size: int) -> _Tail:
-        if not self._header_seen:
-            start_of_file = os.pread(fd, len(HEADER), 0)
-            if start_of_file != HEADER:
-                return self._without_header(start_of_file, size)
-            self._header_seen = True
-        for look in _LOOKS:
-            start = max(size - look, 0)
-            above, *rest = os.pread(fd, size - start, start).rsplit(b"\n", 2)
-            if start == 0 or (len(rest) == 2 and len(above) >= HASH_CHARS):
-                break
-        else:
-            raise self._corrupt(f"The last {_LOOKS[-1]} bytes hold no two ends of a line")
-        torn = rest[-1]
-        if len(rest) == 1:
-            return _Tail(size - len(torn), 0, GENESIS_HASH, torn)  # the header alone
-        last = rest[0]
-        first = start + len(above) + 1 == len(HEADER)
-        prev = GENESIS_HASH if first else above[-HASH_CHARS:].decode(errors="replace")
-        digest = row_hash(prev, last[: -HASH_CHARS - 1])
-        if last[-HASH_CHARS - 1 :] != f",{digest}".encode():
-            raise self._corrupt("The last row's hash does not match it and the row above")
-        try:
-            return _Tail(size - len(torn), seq_of(last), digest, torn)
-        except BadLine as error:
-            raise self._corrupt(f"The last row is broken: {error}") from error
-
-    def _without_header(self, start_of_file: bytes, size: int) -> _Tail:
-        if len(start_of_file) < size or not HEADER.startswith(start_of_file):
-            raise self._corrupt("Line 1 is not the ledger's header")
-        if not size:
-            # Before the first byte, so that no row is ever in a file that may vanish.
-            sync_dir(self._path.parent)
-        return _Tail(0, 0, GENESIS_HASH, start_of_file)
-
-    def _recover(self, fd: int, tail: _Tail, entry: Entry) -> _Tail:
-        """Put the torn bytes aside and their record in their place."""
-        from hashlib import sha256
-
-        record = Entry(
-            EventType.CHECKPOINT,
-            entry.module_id,
-            entry.node_id,
-            "",
-            CompletionStatus.SUCCESS,
-            entry.operator_id,
-            error_code="TORN_TAIL_RECOVERED",
-            input_hash="sha256:" + sha256(tail.torn).hexdigest(),
+    def _hole(self, why: str) -> LedgerUnreadable:
+        return unreadable(
+            self._path,
+            why,
+            "Run `yoyo ledger verify`, and put the missing month back from a copy.",
         )
-        event_id = self._ids.new_id()
-        line = encode_row(
-            encode_entry(record, event_id),
-            event_id=event_id,
-            timestamp=self._clock.now(),
-            seq=tail.seq + 1,
-            prev_hash=tail.row_hash,
-        )
-        content = line if tail.end else HEADER + line
-        self._keep_aside(tail)
-        # Written over the torn bytes and cut afterwards: killed at any point, either they
-        # still stand as a torn tail or their record does.
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_APPEND)
-        try:
-            _write_whole(fd, content, tail.end)
-        except OSError:
-            _write_whole(fd, tail.torn, tail.end)  # where they stood there is room for them
-            os.ftruncate(fd, tail.end + len(tail.torn))
-            raise
-        os.ftruncate(fd, tail.end + len(content))
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
-        return _Tail(tail.end + len(content), tail.seq + 1, _hash_of(line), b"")
-
-    def _keep_aside(self, tail: _Tail) -> None:
-        path = self._path.with_name(self._path.name + ".torn")
-        now = self._clock.now().isoformat(timespec="seconds")
-        record = f"# {len(tail.torn)} bytes torn at offset {tail.end}, found {now}\n".encode()
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            end = os.fstat(fd).st_size
-            try:
-                _write_whole(fd, record + tail.torn + b"\n", end)
-                os.fsync(fd)
-            except OSError:
-                os.ftruncate(fd, end)
-                raise
-        finally:
-            os.close(fd)
-        sync_dir(path.parent)
-
-    def _write(self, fd: int, content: bytes, end: int) -> None:
-        try:
-            written = os.write(fd, content)
-            if written < len(content):
-                raise OSError(f"only {written} of {len(content)} bytes found room")
-        except OSError as error:
-            try:
-                os.ftruncate(fd, end)
-            except OSError:
-                pass  # a torn tail then, which the next append recovers
-            raise self._write_failed(error) from error
-
-    def _sync(self, fd: int) -> None:
-        try:
-            os.fdatasync(fd)
-        except OSError as error:
-            raise LedgerWriteFailed(
-                f"The row was written to {self._path}, and the disk did not confirm it.",
-                why=f"{error.strerror or error}: the row may or may not be durable.",
-                fix="Check the disk, then run `yoyo ledger tail` and `yoyo ledger verify`.",
-            ) from error
-
-    def _write_failed(self, error: OSError) -> LedgerWriteFailed:
-        return LedgerWriteFailed(
-            f"The ledger {self._path} could not be written; no row was added.",
-            why=f"{error.strerror or error}.",
-            fix="Make room on its disk or give yourself permission to write it, then run the "
-            "command again.",
-        )
-
-    def _corrupt(self, why: str) -> LedgerCorrupt:
-        return LedgerCorrupt(
-            f"The end of the ledger {self._path} is not sound; nothing was written.",
-            why=f"{why}.",
-            fix="Run `yoyo ledger verify` to see every problem, and restore the file from a copy.",
-        )
-
-    def _unreadable(self, why: str) -> LedgerUnreadable:
-        return LedgerUnreadable(
-            f"The ledger {self._path} could not be read.",
-            why=f"{why}.",
-            fix="Give yourself permission to read it, or set `ledger` to another path.",
-        )
-
-
-def _open_for_append(path: Path) -> int:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    try:
-        # Reading the tail would else date the file anew each time: a tenth of an append.
-        return os.open(path, flags | os.O_NOATIME, 0o644)
-    except PermissionError:
-        return os.open(path, flags, 0o644)  # only the owner may ask for that
-
-
-def _hash_of(line: bytes) -> str:
-    return line[-HASH_CHARS - 1 : -1].decode()
-
-
-def _write_whole(fd: int, content: bytes, at: int) -> None:
-    written = os.pwrite(fd, content, at)
-    if written < len(content):
-        raise OSError(f"only {written} of {len(content)} bytes found room")
-
-
-def _make_durable_dir(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_durable_dir(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_dir(path.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from yoyo.core.ledger_format import MAX_LINE_BYTES
+from yoyo.core.ledger_format import HEADER, MAX_LINE_BYTES, BadLine, seq_of, stored_hash
 
 # A block without a newline is a line that is too long, by that alone. Larger ones are no
 # faster: beyond 128 KiB malloc asks the kernel for each of them anew.
@@ -15,31 +15,33 @@ BLOCK_BYTES = MAX_LINE_BYTES
 class LineBlocks:
     """The whole lines between two offsets, as blocks that lack only their last newline.
 
-    A line of BLOCK_BYTES or more comes alone and cut to that length. After the iteration
-    `torn_bytes` is the length of what follows the last newline.
+    A line of BLOCK_BYTES or more comes alone and cut to that length. `at` is where the block
+    after the present one begins. After the iteration `torn_bytes` is the length of what follows
+    the last newline.
     """
 
     def __init__(self, fd: int, start: int, end: int) -> None:
         self._fd = fd
         self._start = start
         self._end = end
+        self.at = start
         self.torn_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        at = self._start
-        while at < self._end:
-            data = os.pread(self._fd, min(BLOCK_BYTES, self._end - at), at)
+        self.at = self._start
+        while self.at < self._end:
+            data = os.pread(self._fd, min(BLOCK_BYTES, self._end - self.at), self.at)
             cut = data.rfind(b"\n")
             if cut >= 0:
+                self.at += cut + 1
                 yield data[:cut]
-                at += cut + 1
                 continue
-            newline = _next_newline(self._fd, at + len(data), self._end)
+            newline = _next_newline(self._fd, self.at + len(data), self._end)
             if newline is None:
                 break
+            self.at = newline + 1
             yield data
-            at = newline + 1
-        self.torn_bytes = self._end - at
+        self.torn_bytes = self._end - self.at
 
 
 def _next_newline(fd: int, at: int, end: int) -> int | None:
@@ -74,3 +76,30 @@ def count_lines(fd: int, end: int) -> int:
         os.pread(fd, min(BLOCK_BYTES, end - at), at).count(b"\n")
         for at in range(0, end, BLOCK_BYTES)
     )
+
+
+def first_row_seq(fd: int, end: int) -> int | None:
+    """The seq of the first row; None where there is no row or that line is damaged.
+
+    A file that lost its header begins with a row.
+    """
+    data = os.pread(fd, min(end, len(HEADER) + MAX_LINE_BYTES), 0)
+    return line_seq(data.removeprefix(HEADER).partition(b"\n"))
+
+
+def last_row(fd: int, end: int) -> bytes | None:
+    """The last whole line without its newline; None where that is the header, or none is."""
+    start = start_of_last(fd, end, 1)
+    if start < len(HEADER) or start >= end:
+        return None
+    raw = os.pread(fd, min(end - start, MAX_LINE_BYTES), start)
+    return raw.partition(b"\n")[0]
+
+
+def line_seq(parted: tuple[bytes, bytes, bytes]) -> int | None:
+    """The seq of a line partitioned at its newline; None where it is no row's line."""
+    raw, newline, _ = parted
+    try:
+        return seq_of(raw) if newline and stored_hash(raw) is not None else None
+    except BadLine:
+        return None

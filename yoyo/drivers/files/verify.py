@@ -1,4 +1,4 @@
-"""The verifier over a file; a large one is checked by two processes side by side."""
+"""The verifier over a ledger's files; a large one is checked by two processes side by side."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 
 from yoyo.core.ledger_check import ChainCheck, LedgerCheck
+from yoyo.drivers.files.ledger_scan import names_deletion, strangers
+from yoyo.drivers.files.ledger_sections import Section, Sections
 from yoyo.drivers.files.lines import LineBlocks
 from yoyo.model.ledger import LedgerHead, VerifyReport
 
@@ -18,47 +20,91 @@ _LARGE_BYTES = 4_000_000
 Progress = Callable[[float], None]
 
 
-def verify_file(
-    fd: int, end: int, expect: LedgerHead | None, progress: Progress | None = None
+def verify_sections(
+    sections: Sections, expect: LedgerHead | None, progress: Progress | None = None
 ) -> VerifyReport:
-    """Check the file's first `end` bytes; `progress` is told the share that is done.
+    """Check all files; `progress` is told the share that is done.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: one cannot be read.
     """
-    if end >= _LARGE_BYTES and _has_two_cores() and threading.active_count() == 1:
-        report = _with_helper(fd, end, expect, progress)
+    size = sum(section.end for section in sections.files)
+    if size >= _LARGE_BYTES and _has_two_cores() and threading.active_count() == 1:
+        report = _with_helper(sections, expect, progress)
         if report is not None:
             return report
-    return _check(fd, end, LedgerCheck(expect), progress)
+    return _check(sections, LedgerCheck(expect), progress)
 
 
-def _check(fd: int, end: int, check: LedgerCheck, progress: Progress | None) -> VerifyReport:
-    blocks = LineBlocks(fd, 0, end)
-    done = 0
-    for block in blocks:
-        check.feed(block)
-        if progress is not None:
-            done += len(block)
-            progress(done / end)
-    return check.report(blocks.torn_bytes)
+def _check(sections: Sections, check: LedgerCheck, progress: Progress | None) -> VerifyReport:
+    size, done, torn = sum(section.end for section in sections.files), 0, 0
+    above: Section | None = None
+    for section in sections.files:
+        check.begin_file(section.name)
+        if section.first_seq != check.next_seq:
+            _report_misfit(sections, above, section, check)
+            check.resume_at(section.first_seq)
+        blocks = LineBlocks(section.fd, 0, section.end)
+        for block in blocks:
+            check.feed(block)
+            if progress is not None:
+                done += len(block)
+                progress(done / size)
+        torn = blocks.torn_bytes
+        if torn and section.month is not None:
+            check.add_problem(f"{torn} bytes follow the last row of a sealed month")
+        above = section
+    if above is not None and len(sections.files) > 1 and _has_no_row(above):
+        check.add_problem("the live file has no row, and sealing leaves one: its rows were cut off")
+    if above is not None and _is_current(above):
+        for path, seq in strangers(sections):
+            check.add_problem(f"{path.name} is there, and its row {seq} is not in the ledger")
+    return check.report(torn)
+
+
+def _is_current(live: Section) -> bool:
+    """Whether no month was sealed since the file was opened."""
+    try:
+        now = live.path.stat()
+    except FileNotFoundError:
+        return False
+    then = os.fstat(live.fd)
+    return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
+
+
+def _report_misfit(
+    sections: Sections, above: Section | None, section: Section, check: LedgerCheck
+) -> None:
+    """Say why a file does not begin with the row that is due, unless a row explains it."""
+    first, due = section.first_seq, check.next_seq
+    if above is None and names_deletion(sections):
+        return
+    if first > due:
+        check.add_problem(f"rows {due} to {first - 1} are missing: no file has them")
+    elif above is not None:
+        both = f"{above.path.name} and {section.path.name}"
+        check.add_problem(f"{both} both have row {first}")
+
+
+def _has_no_row(section: Section) -> bool:
+    return section.start == section.end
 
 
 def _with_helper(
-    fd: int, end: int, expect: LedgerHead | None, progress: Progress | None
+    sections: Sections, expect: LedgerHead | None, progress: Progress | None
 ) -> VerifyReport | None:
     """A child checks the hashes, this process all else; None when a hash does not match.
 
-    Then the file is to be checked again in one process, which finds out where.
+    Then the files are to be checked again in one process, which finds out where.
     """
     try:
         child = os.fork()
     except OSError:
         return None
     if child == 0:
-        _check_hashes_and_exit(fd, end)
+        _check_hashes_and_exit(sections)
     try:
-        report = _check(fd, end, LedgerCheck(expect, hashes_known=True), progress)
+        report = _check(sections, LedgerCheck(expect, hashes_known=True), progress)
         _, status = os.waitpid(child, 0)
         child = 0
     finally:
@@ -68,12 +114,18 @@ def _with_helper(
     return report if status == 0 else None
 
 
-def _check_hashes_and_exit(fd: int, end: int) -> None:
+def _check_hashes_and_exit(sections: Sections) -> None:
     status = 1
     try:
-        check, parent = ChainCheck(), os.getppid()
-        blocks = LineBlocks(fd, 0, end)
-        status = int(not all(check.feed(block) and os.getppid() == parent for block in blocks))
+        check, parent, due = ChainCheck(), os.getppid(), 1
+        good = True
+        for section in sections.files:
+            # A file that does not go on where the one above ends is taken as it begins.
+            check.begin_file(resumes=section.first_seq != due)
+            blocks = LineBlocks(section.fd, 0, section.end)
+            good = good and all(check.feed(block) and os.getppid() == parent for block in blocks)
+            due = (section.last_seq or 0) + 1
+        status = int(not good)
     finally:
         os._exit(status)
 
