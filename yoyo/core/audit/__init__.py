@@ -1,0 +1,1 @@
+"""What proves a ledger, as pure functions: its tree, signed notes, extracts and seals."""

@@ -1,0 +1,78 @@
+"""Files that are written whole or not at all, and lines read with a bound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from yoyo.drivers.files.state import sync_dir
+from yoyo.errors import CheckpointFailed
+
+
+class WholeFile:
+    """Written beside its place and renamed over it when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._part.open("xb")
+        except OSError as error:
+            raise self._failed(error) from error
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Add to it.
+
+        Raises:
+            CheckpointFailed: no room.
+        """
+        assert self._file is not None  # noqa: S101 - inside the block alone
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._file is not None  # noqa: S101
+        try:
+            with self._file as file:
+                if kind is None:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if kind is None:
+                self._part.replace(self._path)
+                sync_dir(self._path.parent)
+        except OSError as failure:
+            raise self._failed(failure) from failure
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> CheckpointFailed:
+        return CheckpointFailed(
+            f"{self._path} could not be written.",
+            why=f"{error.strerror or error}.",
+            fix="Make room, or name a place that you may write to.",
+        )
+
+
+def lines_of(file: BinaryIO, most: int) -> Iterator[bytes]:
+    """Lines without their newline; one that is longer than `most` bytes comes cut to `most` + 1."""
+    while line := file.readline(most + 1):
+        if not line.endswith(b"\n") and len(line) > most:
+            yield line
+            while (rest := file.readline(most)) and not rest.endswith(b"\n"):
+                pass
+            continue
+        yield line.removesuffix(b"\n")
