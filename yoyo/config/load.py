@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Environment
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yoyo.config.audit import audit_rules, audit_settings
 from yoyo.config.document import Scalar, parse, read_text
 from yoyo.config.key import Key
 from yoyo.config.mistakes import Mistake, Origin, Report, TooMany, nearest, printable
+from yoyo.config.node_prices import NodePrices, why_no_price
 from yoyo.config.rules import node_rules
 from yoyo.config.schema import LIST_KINDS, NODE_KEYS, TOP_KEYS
 from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, state_home
@@ -66,6 +69,7 @@ def load(flags: Flags, env: Environment[str, str], cwd: Path) -> Loaded:
     Raises:
         ConfigNotFound, NodeUnknown.
         ConfigInvalid: with every mistake as a line of `details`.
+        BillingInvalid: the price table has mistakes, or is in another currency.
     """
     path, is_xdg = find_file(flags.config, env, cwd)
     reader = _Reader(path, is_xdg, env, cwd)
@@ -79,6 +83,8 @@ def load(flags: Flags, env: Environment[str, str], cwd: Path) -> Loaded:
             fix="Correct the lines above; `yoyo config validate` checks again.",
             details=tuple(str(mistake) for mistake in _in_order(mistakes)),
         )
+    if reader.prices.report.mistakes:
+        raise reader.prices.error()
     return loaded
 
 
@@ -95,7 +101,7 @@ def validate(flags: Flags, env: Environment[str, str], cwd: Path) -> list[Mistak
     except NodeUnknown as unknown:
         label = "--node" if flags.node else "YOYO_NODE"
         return [Mistake(label, 0, 0, "", unknown.what)]
-    return _in_order(reader.report.mistakes)
+    return _in_order(reader.report.mistakes) + reader.prices.report.mistakes
 
 
 def _in_order(mistakes: list[Mistake]) -> list[Mistake]:
@@ -116,6 +122,7 @@ class _Reader:
         self.place = Place(path.parent, env)
         self.raw: Raw = {}
         self.values: list[Value] = []
+        self.prices = NodePrices(None, datetime.now(UTC))
 
     def read(self, flags: Flags) -> Loaded | None:
         try:
@@ -140,11 +147,15 @@ class _Reader:
         )
         self.raw = raw | from_outside
         top = {key.path: self._value(key, key.path, Origin(self.label, 1, 1)) for key in TOP_KEYS}
+        for key, message in audit_rules(top.get):
+            self.report.add(self.raw[key].at, key, message)
         for name, about in RESERVED_NODES.items():
             if name in nodes:
                 why = f"the ledger's rows about {about} have this name. Choose another one"
                 self.report.add(nodes[name], f"nodes.{name}", why)
+        self.prices = NodePrices(top["price_table"], datetime.now(UTC))
         built = [self._node(name, at, mode) for name, at in nodes.items()]
+        self.prices.checked()
         default = top["default_node"]
         if default is not None and default not in names:
             near = nearest(str(default), names)
@@ -172,6 +183,8 @@ class _Reader:
             hub=top["hub"],
             hub_mirrors=top["hub_mirrors"],
             adapters=self._adapters(top),
+            audit=audit_settings(top),
+            price_table=top["price_table"],
         )
 
     def _adapters(self, top: dict[str, Any]) -> AdapterSettings:
@@ -228,8 +241,10 @@ class _Reader:
         found = {key.path: self._value(key, prefix + key.path, at) for key in NODE_KEYS}
         mistaken = {m.key.removeprefix(prefix) for m in self.report.mistakes}
         for key, message in node_rules(found.get):
-            if key.startswith("budget.") and "prices.hourly_usd" in mistaken:
-                continue
+            if key.startswith("budget.") and (
+                "prices.hourly_usd" in mistaken or found["driver"] == "gce"
+            ):
+                continue  # a gce node's price may come from the table
             tree = self.raw.get(prefix + key)
             if tree is None and key == "engine.ctx":  # the default ctx, too many slots
                 tree = self.raw.get(f"{prefix}engine.parallel")
@@ -242,7 +257,27 @@ class _Reader:
                 f"stands in a file that others may read (mode {mode & 0o777:04o}). "
                 f"Run chmod 600 {self.label}, or give it in the environment",
             )
-        return None if self.report.mistakes else _build(name, found)
+        return None if self.report.mistakes else self._priced(_build(name, found), at)
+
+    def _priced(self, node: NodeSettings, at: Origin) -> NodeSettings:
+        """The node with its price of the table, and the caps that have none to be held against."""
+        priced, prefix = self.prices.resolved(node), f"nodes.{node.name}."
+        for name, usd in priced.prices._asdict().items():
+            if name.endswith("_usd") and usd is not None and priced is not node:
+                self._show(f"{prefix}prices.{name}", f"{usd:f}", priced.prices.version)
+        if priced.prices.hourly_usd is None and not self.prices.report.mistakes:
+            for name, cap in node.budget._asdict().items():
+                if cap is not None:
+                    key = f"{prefix}budget.{name}"
+                    tree = self.raw.get(key)
+                    where = tree.at if tree is not None else at
+                    self.report.add(where, key, why_no_price(priced))
+        return priced
+
+    def _show(self, key: str, text: str, source: str) -> None:
+        for number, value in enumerate(self.values):
+            if value.key == key:
+                self.values[number] = Value(key, text, f"price table {source}")
 
     def _operator(self) -> str:
         import socket

@@ -20,6 +20,7 @@ from yoyo.config.key import (
     Key,
 )
 from yoyo.config.keys_adapters import ADAPTER_KEYS, NODE_ADAPTER_KEYS
+from yoyo.config.keys_audit import AUDIT_KEYS
 from yoyo.config.keys_remote import GCE_KEYS, REMOTE_KEYS
 
 VERSION: Final = 1
@@ -82,6 +83,7 @@ TOP_KEYS: Final = (
         absent="the only node, if there is one",
     ),
     *ADAPTER_KEYS,
+    *AUDIT_KEYS,
 )  # fmt: skip
 
 NODE_KEYS: Final = (
@@ -178,6 +180,8 @@ TOP_SECTIONS: Final = {
     "adapters": "Where adapters are registered and pushed to.",
     "trust": "Whose signatures count. Nobody's, where nobody is named.",
     "signing": "How this machine signs.",
+    "checkpoints": "Signed tree heads of the ledger.",
+    "sealing": "What becomes of the ledger's months.",
 }
 
 LIST_KINDS: Final = ("flags", "matches")

@@ -57,6 +57,9 @@ class PriceSettings(NamedTuple):
 
     hourly_usd: Decimal | None
     disk_gb_month_usd: Decimal | None = None  # a month of 730 h, as Google's price list has it
+    version: str = ""  # of the price table that says so; "": the operator's own figure, undated
+    source: str = ""  # where the table has it from
+    valid_from: str = ""  # YYYY-MM-DD
 
 
 class HardwareSettings(NamedTuple):
@@ -141,6 +144,20 @@ class AdapterSettings(NamedTuple):
     signing: SigningSettings = SigningSettings()
 
 
+class AuditSettings(NamedTuple):
+    """How the ledger is proved: signed checkpoints, their copies, sealed months."""
+
+    origin: str = ""  # the log's name in every checkpoint, and its key's; "": none is signed
+    key: Path | None = None  # private Ed25519 key, PKCS #8 PEM, mode 0600
+    signer_command: tuple[str, ...] = ()  # instead of `key`: reads a body, prints a signature
+    public_key: Path | None = None  # its verifier key
+    every_s: int = 3600  # how old the newest checkpoint may grow while the monitor runs
+    copy_to: StoreSettings | None = None  # a second store, write-once
+    sealing: str = "manual"  # `monthly`: a month that is over is sealed by itself
+    retention_months: int | None = None  # None: sealed months are kept for ever
+    legal_hold: bool = False  # nothing is deleted, whatever retention says
+
+
 class LoraFile(NamedTuple):
     """One adapter that the engine is started with: verified, and pinned by its digests."""
 
@@ -212,3 +229,5 @@ class Settings(NamedTuple):
     hub: str | None = None  # None: HF_ENDPOINT, else huggingface.co
     hub_mirrors: tuple[str, ...] = ()
     adapters: AdapterSettings | None = None  # None only where a test has no use for it
+    audit: AuditSettings = AuditSettings()
+    price_table: Path | None = None  # the operator's; None: the one that comes with yoyo
