@@ -1,0 +1,1 @@
+"""What the ledger says that things cost: by tenant, machine, time, adapter, person and guard."""

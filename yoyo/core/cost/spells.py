@@ -1,0 +1,145 @@
+"""Machine lives as money sees them: from whom, until when, ended by whom. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from yoyo.core.money import seconds_between
+from yoyo.model.ledger import DISK_COST, CompletionStatus, EventType, Row
+
+# The values of `--by guard`, where they are not the name of a guard.
+BY_OPERATOR: Final = "operator"  # a command stopped it
+BY_PLATFORM: Final = "platform"  # the cloud took it back, or its hardware failed
+BY_OUTSIDE: Final = "outside"  # somebody stopped it without yoyo
+BY_FAULT: Final = "fault"  # it ended by itself, or never came up
+STILL_UP: Final = "(running)"
+NEVER_CLOSED: Final = "(never closed)"
+
+_GUARD_PREFIX = "guard:"
+_GUARD_CODES = {
+    "GUARD_LIFETIME": "lifetime",
+    "GUARD_DEAD_MAN": "dead-man",
+    "GUARD_UNREACHABLE": "dead-man",
+    "GUARD_PLATFORM_CAP": "platform-cap",
+    "SPOT_PREEMPTED": BY_PLATFORM,
+    "HOST_ERROR": BY_PLATFORM,
+    "STOPPED_OUTSIDE": BY_OUTSIDE,
+    "MACHINE_GONE": BY_OUTSIDE,
+    "POWERED_OFF_INSIDE": BY_OUTSIDE,
+}
+_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
+_OPENING = (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST)
+
+
+class Spell(NamedTuple):
+    """One machine life. `closing` is None while it runs, or when nothing ever closed it."""
+
+    node_id: str
+    module_id: str
+    operator_id: str  # of the boot request
+    started: datetime
+    booted_at: datetime | None
+    closing: Row | None
+    guard: str  # who ended it
+    ended: datetime | None  # None: it runs, as far as the ledger knows
+
+    @property
+    def superseded(self) -> bool:
+        """Whether nothing closed it, and the node has gone on with another life."""
+        return self.closing is None and self.ended is not None
+
+    @property
+    def boot_seconds(self) -> Decimal:
+        """From the request to a healthy engine; of a boot that failed, all of it."""
+        end = self.booted_at or (self.closing.timestamp if self.closing else None)
+        return seconds_between(self.started, end) or Decimal(0)
+
+
+class Spells(NamedTuple):
+    """The rows that are no job's, as far as they are about machines and money."""
+
+    spells: tuple[Spell, ...]  # by the file order of their first rows
+    disks: tuple[tuple[Row, str], ...]  # DISK_COST rows, each with the operator of its life
+
+
+class _Open(NamedTuple):
+    row: Row  # the one that opened it
+    booted_at: datetime | None = None
+    stopper: str = ""  # the operator of its teardown request
+
+
+def spells_of(rows: Iterable[Row]) -> Spells:
+    """Pair the rows of each life, in file order. A closing row without its life is one, too."""
+    places: dict[tuple[str, str], int] = {}  # of open lives in `found`
+    operators: dict[tuple[str, str], str] = {}
+    begun: list[_Open] = []
+    found: list[Spell | None] = []
+    disks: list[tuple[Row, str]] = []
+    for row in rows:
+        entry = row.entry
+        kind, key = entry.event_type, (entry.node_id, entry.job_id)
+        place = places.get(key)
+        if kind is EventType.CHECKPOINT:
+            if entry.error_code == DISK_COST and entry.cost_usd is not None:
+                disks.append((row, operators.get(key, entry.operator_id)))
+        elif kind in _OPENING and place is None:
+            places[key] = len(found)
+            operators[key] = entry.operator_id
+            found.append(None)
+            stopper = entry.operator_id if kind is EventType.TEARDOWN_REQUEST else ""
+            begun.append(_Open(row, stopper=stopper))
+        elif kind is EventType.BOOT_COMPLETE and place is not None:
+            begun[place] = begun[place]._replace(booted_at=row.timestamp)
+        elif kind is EventType.TEARDOWN_REQUEST and place is not None:
+            begun[place] = begun[place]._replace(stopper=entry.operator_id)
+        elif kind in _CLOSING:
+            if place is None:
+                found.append(_closed(_Open(row), row))
+                begun.append(_Open(row))
+            else:
+                found[place] = _closed(begun[place], row)
+                del places[key]
+    return Spells(tuple(_with_open(found, begun)), tuple(disks))
+
+
+def _with_open(found: list[Spell | None], begun: list[_Open]) -> list[Spell]:
+    """The lives that nothing closed: the node's newest still runs."""
+    follower: dict[str, datetime] = {}  # of each node, when the life after this one began
+    spells = []
+    for closed, opened in zip(reversed(found), reversed(begun), strict=True):
+        entry, started = opened.row.entry, opened.row.timestamp
+        after = follower.get(entry.node_id)
+        follower[entry.node_id] = started
+        guard = STILL_UP if after is None else NEVER_CLOSED
+        spells.append(
+            closed
+            or Spell(
+                entry.node_id, entry.module_id, entry.operator_id, started, opened.booted_at,
+                None, guard, after,
+            )
+        )  # fmt: skip
+    return spells[::-1]
+
+
+def _closed(opened: _Open, row: Row) -> Spell:
+    entry = opened.row.entry
+    return Spell(
+        # Money stays with the row that books it: its node and module, not the request's.
+        row.entry.node_id, row.entry.module_id, entry.operator_id, opened.row.timestamp,
+        opened.booted_at, row, guard_of(row, opened.stopper), row.timestamp,
+    )  # fmt: skip
+
+
+def guard_of(row: Row, stopper: str = "") -> str:
+    """Who ended a life, in the words of `--by guard`; `stopper` asked for its stop."""
+    entry = row.entry
+    for operator in (entry.operator_id, stopper):
+        if operator.startswith(_GUARD_PREFIX):
+            return operator.removeprefix(_GUARD_PREFIX) or BY_FAULT
+    known = _GUARD_CODES.get(entry.error_code)
+    if known is not None:
+        return known
+    return BY_OPERATOR if entry.completion_status is CompletionStatus.SUCCESS else BY_FAULT

@@ -1,0 +1,112 @@
+"""Which machine life did which work: jobs are laid beside the lives of their node. Pure.
+
+A job's row names its node and not the life. Its hour and module say which lives it can have
+been; where there are several, they share by how much of that hour each was up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import NamedTuple
+
+from yoyo.core.cost.amounts import period_of
+from yoyo.core.cost.spells import Spell
+from yoyo.core.cost.window import span_of
+from yoyo.model.accounts import JobSums
+
+_MICRO = Decimal("0.000001")
+_ONE = timedelta(microseconds=1)
+
+
+class Work(NamedTuple):
+    """Seconds of work by life, and of each sum of jobs the life that it mostly belongs to."""
+
+    seconds: tuple[dict[str, Decimal], ...]  # of each spell, by the adapters of its jobs
+    life_of: tuple[int | None, ...]  # of each JobSums, an index of the spells
+
+
+class Split(NamedTuple):
+    """A life's seconds and what they cost. All seconds: work + boot + idle."""
+
+    work: dict[str, tuple[Decimal, Decimal]]  # adapters: seconds, USD
+    boot: tuple[Decimal, Decimal]
+    idle: tuple[Decimal, Decimal]
+    side_by_side: bool  # more job seconds than the machine had: several slots were at work
+
+
+def lay_out(jobs: Sequence[JobSums], spells: Sequence[Spell], now: datetime) -> Work:
+    """Give every sum of jobs to the lives that its node had then."""
+    periods = {(job.node_id, job.period) for job in jobs}
+    beside = _beside(spells, now, periods)
+    seconds: list[dict[str, Decimal]] = [{} for _ in spells]
+    life_of: list[int | None] = []
+    for job in jobs:
+        found = beside.get((job.node_id, job.period), [])
+        same = [each for each in found if spells[each[1]].module_id == job.module_id] or found
+        life_of.append(max(same)[1] if same else None)
+        whole, left = sum(overlap for overlap, _ in same), job.gpu_seconds
+        for number, (overlap, place) in enumerate(same, 1):
+            part = left
+            if number < len(same):
+                part = (job.gpu_seconds * overlap / whole).quantize(_MICRO, ROUND_DOWN)
+            left -= part
+            if part:
+                mine = seconds[place]
+                mine[job.adapters] = mine.get(job.adapters, Decimal(0)) + part
+    return Work(tuple(seconds), tuple(life_of))
+
+
+def _beside(
+    spells: Sequence[Spell], now: datetime, periods: set[tuple[str, str]]
+) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Of each node and period the lives that it had, with the microseconds of each."""
+    first = min((span_of(period)[0] for _, period in periods), default=now)
+    last = max((span_of(period)[1] for _, period in periods), default=now)
+    beside: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for place, spell in enumerate(spells):
+        at, end = max(spell.started, first), min(spell.ended or now, last)
+        # A life that began and ended in one moment of the clock had that moment.
+        while at <= end:
+            period = period_of(at, "hour")
+            stop = span_of(period)[1]
+            if (spell.node_id, period) in periods:
+                overlap = max((min(end, stop) - at) // _ONE, 1)
+                beside.setdefault((spell.node_id, period), []).append((overlap, place))
+            at = stop
+    return beside
+
+
+def split_of(
+    work: dict[str, Decimal], boot: Decimal, seconds: Decimal | None, usd: Decimal
+) -> Split | None:
+    """What a life's seconds were used for, and their share of its cost.
+
+    Work and boot are at most what there was. None: without seconds nothing can be told apart.
+    """
+    if not seconds:
+        return None
+    boot = min(boot, seconds)
+    room, asked = seconds - boot, sum(work.values(), Decimal(0))
+    scale = room / asked if asked > room else Decimal(1)
+    parts = {name: max(part * scale, Decimal(0)) for name, part in sorted(work.items())}
+    parts = {name: part.quantize(_MICRO, ROUND_DOWN) for name, part in parts.items()}
+    idle = max(seconds - boot - sum(parts.values(), Decimal(0)), Decimal(0))
+
+    def price(part: Decimal) -> Decimal:
+        return (usd * part / seconds).quantize(_MICRO, ROUND_DOWN)
+
+    paid = {name: (part, price(part)) for name, part in parts.items() if part}
+    boot_usd = price(boot)
+    rest = usd - boot_usd - sum((amount for _, amount in paid.values()), Decimal(0))
+    if idle:
+        return Split(paid, (boot, boot_usd), (idle, rest), asked > room)
+    # Millionths that rounding left belong to whatever used the seconds.
+    if paid:
+        name = max(paid, key=lambda each: paid[each])
+        used, amount = paid[name]
+        paid[name] = (used, amount + rest)
+    else:
+        boot_usd += rest
+    return Split(paid, (boot, boot_usd), (idle, Decimal(0)), asked > room)
