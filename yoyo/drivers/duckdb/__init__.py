@@ -1,0 +1,1 @@
+"""DuckDB: large ledgers, SQL and Parquet. Needs the extra `query`."""
