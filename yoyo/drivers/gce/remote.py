@@ -16,6 +16,7 @@ from yoyo.model.settings import NodeSettings
 if TYPE_CHECKING:
     from yoyo.drivers.gce.cloud import Document
     from yoyo.drivers.gce.ssh import Target, Tunnel
+    from yoyo.model.reconcile import PlatformRecords
     from yoyo.ports.machines import Tools
 
 _BAKE_S = 1800.0
@@ -24,7 +25,7 @@ _CONSOLE_POLL_S = 2.0
 
 
 class GceRemote(GceBase):
-    """Implements HasShell, HasTunnel, RotatesKeys, HasBootstrap, Bakes and HasSweep."""
+    """Implements HasShell, HasTunnel, RotatesKeys, HasBootstrap, Bakes, HasSweep and HasRecords."""
 
     def __init__(self, *, state_dir: Path, tools: Tools) -> None:
         super().__init__(state_dir=state_dir, tools=tools)
@@ -191,6 +192,18 @@ class GceRemote(GceBase):
         with self._faults_say(f"{leftover.kind} {leftover.name} was not removed."):
             place = "" if leftover.place == "global" else leftover.place
             remove(self._cloud(node), leftover.kind, leftover.name, place)
+
+    def records_scope(self, node: NodeSettings) -> str:
+        """See the port."""
+        from yoyo.drivers.gce.records import scope_of
+
+        return scope_of(node)
+
+    def records(self, node: NodeSettings) -> PlatformRecords:
+        """See the port."""
+        from yoyo.drivers.gce.records import records
+
+        return records(self._cloud(node), node)
 
     def _instance(self, node: NodeSettings) -> Document:
         """The node's instance.

@@ -1,0 +1,1 @@
+"""Comparing the ledger with what the platform says, as pure decisions."""
