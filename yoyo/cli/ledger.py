@@ -1,69 +1,125 @@
-"""Commands on the ledger: show, tail, verify."""
+"""Commands on the ledger: show, tail, verify; the others live in modules of their own."""
 
-from pathlib import Path
-from typing import Annotated
+import sys
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, SetOption
-from yoyo.cli.session import Session, session
+from yoyo.cli.row_options import (
+    CodeOption,
+    InputOption,
+    JobOption,
+    LedgerFileOption,
+    ModuleOption,
+    RowNodeOption,
+    SinceOption,
+    StatusOption,
+    TypeOption,
+    UntilOption,
+    ledger_path,
+    row_filter,
+)
+from yoyo.cli.session import session
+from yoyo.errors import Interrupted
 
 app = typer.Typer(help="Inspect and prove the ledger.", no_args_is_help=True, rich_markup_mode=None)
 
-FileOption = Annotated[
-    Path | None,
-    typer.Option("--file", metavar="CSV", help="This ledger; no configuration is read then."),
-]
-
-
-def _path(work: Session, file: Path | None) -> Path:
-    return file if file is not None else work.loaded.settings.ledger
+_LOOK_EVERY_S = 0.5  # a person's idea of at once, and no load at all
 
 
 @app.command()
 def show(
-    node: Annotated[
-        str | None, typer.Option("--node", metavar="NAME", help="Only rows of this node.")
-    ] = None,
-    file: FileOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    node: RowNodeOption = None,
+    module: ModuleOption = None,
+    job: JobOption = None,
+    type_: TypeOption = None,
+    status: StatusOption = None,
+    code: CodeOption = None,
+    input_: InputOption = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="A CSV that is safe to open in a spreadsheet.")
+    ] = False,
+    file: LedgerFileOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print every row, bad ones included. With --json, one object per line.
+    """Print the rows that pass all filters, bad rows included. With --json, one object per line.
 
     \b
-      yoyo ledger show
+      yoyo ledger show --since 2026-10 --until 2026-11 --module acme --type JOB_COMPLETE
+      yoyo ledger show --since 24h --status error --csv > errors.csv
       yoyo ledger show --json | jq 'select(.event_type == "TEARDOWN_COMPLETE")'
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render import print_rows
-        from yoyo.ops.ledger import rows_of
+        from yoyo.cli.render_ledger import print_csv, print_rows
         from yoyo.wiring import ledger_for
 
-        print_rows(work.out, rows_of(ledger_for(_path(work, file)), node))
+        if csv and json:
+            raise typer.BadParameter("one of --csv and --json", param_hint="--csv")
+        wanted = row_filter(
+            work, since=since, until=until, node=node, module=module, job=job, kind=type_,
+            status=status, code=code, inputs=input_,
+        )  # fmt: skip
+        rows = ledger_for(ledger_path(work, file)).matching(wanted)
+        (print_csv if csv else print_rows)(work.out, rows)
 
 
 @app.command()
 def tail(
     count: Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many.")] = 10,
-    file: FileOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new rows.")] = False,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    node: RowNodeOption = None,
+    module: ModuleOption = None,
+    job: JobOption = None,
+    type_: TypeOption = None,
+    status: StatusOption = None,
+    code: CodeOption = None,
+    input_: InputOption = None,
+    file: LedgerFileOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print the last rows, read from the end of the file.
+    """Print the last rows that pass all filters, and with -f each new one until Ctrl-C.
 
     \b
       yoyo ledger tail -n 3
+      yoyo ledger tail -f --status error --json
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render import print_rows
+        from yoyo.cli.render_ledger import print_row, print_rows, row_head
+        from yoyo.ops.ledger import follow_rows, last_rows
         from yoyo.wiring import ledger_for
 
-        print_rows(work.out, iter(ledger_for(_path(work, file)).tail(count)))
+        wanted = row_filter(
+            work, since=since, until=until, node=node, module=module, job=job, kind=type_,
+            status=status, code=code, inputs=input_,
+        )  # fmt: skip
+        ledger = ledger_for(ledger_path(work, file))
+        if not follow:
+            print_rows(work.out, last_rows(ledger, wanted, count))
+            return
+        row_head(work.out)
+        try:
+            follow_rows(ledger, wanted, count, lambda row: print_row(work.out, row), _nap)
+        except KeyboardInterrupt:
+            # It is how following ends, and no failure to explain.
+            raise typer.Exit(Interrupted.exit_code) from None
+
+
+def _nap() -> None:
+    from time import sleep
+
+    sleep(_LOOK_EVERY_S)
 
 
 @app.command()
@@ -76,31 +132,81 @@ def verify(
             help="A head noted earlier: finds a cut tail or a rewrite, which a chain cannot.",
         ),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="PLACE",
+            help="Checkpoints: a file, a directory, or the second store's address. Repeatable.",
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="KEY", help="A verifier key, or its file. Repeatable."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on intents without an outcome, too.")
     ] = False,
-    file: FileOption = None,
+    file: LedgerFileOption = None,
     config: ConfigOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check format, chain, sequence and pairing of the whole ledger.
+    """Check format, chain, sequence and pairing of the whole ledger, and what was signed of it.
 
     \b
     Exit code 0: all hold. 40: they do not. 42: open intents (--strict). 44: --expect not met.
+    49: --against, the ledger is not the one that was signed.
       yoyo ledger verify
       yoyo ledger verify --file copy.csv --expect 21:9f2c...
+      yoyo ledger verify --against gs://our-auditors/ledger --key ledger-key.vkey
     """
     with session(json=json, config=config, sets=sets) as work:
-        from yoyo.cli.render import verify_document, verify_text
+        from yoyo.cli.render_ledger import verify_document, verify_text
         from yoyo.cli.share import Share
         from yoyo.ops.ledger import parse_head, verdict
         from yoyo.wiring import ledger_for
 
         head = parse_head(expect) if expect is not None else None
-        path = _path(work, file)
+        path = ledger_path(work, file)
         with Share(work.out, "verifying") as share:
             report = ledger_for(path).verify(head, share)
         trouble = verdict(report, head, strict=strict)
-        work.out.emit(verify_document(path, report), lambda: verify_text(path, report), trouble)
+        document, text = verify_document(path, report), verify_text(path, report)
+        if against:
+            from yoyo.cli.ledger_against import hold
+
+            found, more, mismatch = hold(work, file, against, key or [])
+            document, text, trouble = document | found, f"{text}\n{more}", mismatch or trouble
+        work.out.emit(document, lambda: text, trouble)
+
+
+# Name -> module and function, in the order of `yoyo ledger --help`.
+ELSEWHERE = {
+    "trace": "ledger_trace:trace",
+    "query": "ledger_query:query",
+    "export": "ledger_export:export",
+    "correct": "ledger_correct:correct",
+    "checkpoint": "ledger_prove:checkpoint",
+    "extract": "ledger_extract:extract",
+    "verify-extract": "ledger_extract:verify_extract",
+    "seal": "ledger_prove:seal",
+    "prune": "ledger_prove:prune",
+    "keygen": "ledger_prove:keygen",
+    "rotate": "ledger_prove:rotate",
+}
+
+
+def _add_elsewhere() -> None:
+    """Add the one that is asked for: a module that is not imported costs nothing at start."""
+    asked = sys.argv[2] if len(sys.argv) > 2 and sys.argv[1] == "ledger" else ""
+    own = {each.callback.__name__ for each in app.registered_commands if each.callback}
+    wanted = (asked,) if asked in ELSEWHERE else () if asked in own else tuple(ELSEWHERE)
+    for name in wanted:
+        module, _, attribute = ELSEWHERE[name].partition(":")
+        found: Any = getattr(import_module(f"yoyo.cli.{module}"), attribute)
+        app.command(name)(found)
+
+
+_add_elsewhere()

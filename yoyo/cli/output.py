@@ -1,27 +1,23 @@
 """One output object: data on stdout, everything else on stderr, JSON alone with --json."""
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from yoyo.core.unsafe_text import UNSAFE, UNSAFE_IN_LINES, json_escaped, shown
 from yoyo.errors import YoyoError
 
 if TYPE_CHECKING:
     from yoyo.model.machine import BootStep
-
-# Everything a terminal could take for a command; newline and tab are wanted.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 
 
 def clean(text: str) -> str:
     """`text` with control and bidi characters made visible, so that it cannot act."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return UNSAFE_IN_LINES.sub(shown, text)
 
 
 def _one_line(text: str) -> str:
@@ -57,6 +53,13 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a type reads best
             return str(value)
         case _:
             return value
+
+
+def json_line(plain: Any) -> str:
+    """One JSON document on one line; what could act on a terminal is `\\uXXXX`."""
+    import json
+
+    return UNSAFE.sub(json_escaped, json.dumps(plain, ensure_ascii=False)) + "\n"
 
 
 def _error_document(error: YoyoError) -> dict[str, Any]:
@@ -108,9 +111,7 @@ class Output:
 
     def document(self, data: Any) -> None:
         """One JSON document on one line of stdout."""
-        import json
-
-        self.stdout.write(json.dumps(to_plain(data), ensure_ascii=False) + "\n")
+        self.stdout.write(json_line(to_plain(data)))
         self.stdout.flush()
 
     def print(self, text: str) -> None:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.output import Output, clean
-from yoyo.model.ledger import ADAPTERS_NODE, RESERVED_NODES, BadRow, Row, VerifyReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,121 +150,6 @@ def values_text(file: "Path", values: "tuple[Value, ...]") -> str:
     text_wide = min(40, max((len(value.text) for value in values), default=0))
     lines = [f"# {file}"]
     lines += [f"{v.key:<{wide}}  {v.text:<{text_wide}}  {v.source}" for v in values]
-    return "\n".join(lines)
-
-
-def row_document(row: Row | BadRow) -> dict[str, Any]:
-    """A row with the file's own column names; a bad one says what is wrong."""
-    if isinstance(row, BadRow):
-        raw = row.raw.decode("utf-8", "backslashreplace")
-        return {"line": row.line, "bad": row.reason, "raw": raw}
-    entry = row.entry
-    return {
-        "line": row.line,
-        "event_id": row.event_id,
-        "timestamp_utc": row.timestamp,
-        "event_type": entry.event_type,
-        "moduleId": entry.module_id,
-        "node_id": entry.node_id,
-        "job_id": entry.job_id,
-        "input_hash": entry.input_hash,
-        "adapter_versions": entry.adapter_versions,
-        "cache_hit_ratio": entry.cache_hit_ratio,
-        "tokens_processed": entry.tokens_processed,
-        "gpu_seconds": entry.gpu_seconds,
-        "cost_usd": entry.cost_usd,
-        "completion_status": entry.completion_status,
-        "error_code": entry.error_code,
-        "operator_id": entry.operator_id,
-        "seq": row.seq,
-        "row_hash": row.row_hash,
-    }
-
-
-def row_text(row: Row | BadRow) -> str:
-    """One line for people."""
-    if isinstance(row, BadRow):
-        return f"line {row.line}: BAD ROW: {row.reason}"
-    entry = row.entry
-    figures = []
-    if entry.tokens_processed is not None:
-        figures.append(f"{entry.tokens_processed} tokens")
-    if entry.gpu_seconds is not None:
-        figures.append(f"{entry.gpu_seconds} s")
-    if entry.cost_usd is not None:
-        figures.append(f"{entry.cost_usd} USD")
-    if entry.adapter_versions and entry.node_id != ADAPTERS_NODE:
-        figures.append(" ".join(entry.adapter_versions))
-    status = str(entry.completion_status) + (f" {entry.error_code}" if entry.error_code else "")
-    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
-    words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
-    job = entry.job_id if words else entry.job_id[-12:]
-    return (
-        f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
-        f"{entry.module_id:<10}  {job:<12}  {status:<9}  {entry.operator_id}"
-        + (f"  {', '.join(figures)}" if figures else "")
-    )
-
-
-def print_rows(out: Output, rows: Iterator[Row | BadRow]) -> None:
-    """Stream rows, one a line."""
-    if out.json:
-        for row in rows:
-            out.document(row_document(row))
-        return
-    out.note(
-        f"{'seq':>5}  {'time (UTC)':<20}  {'event':<17}  {'node':<10}  {'module':<10}  "
-        f"{'job':<12}  {'status':<9}  operator, figures"
-    )
-    for row in rows:
-        out.print(row_text(row))
-
-
-def verify_document(path: "Path", report: VerifyReport) -> dict[str, Any]:
-    """The proof for machines."""
-    return {
-        "file": path,
-        "ok": report.ok,
-        "rows": report.rows,
-        "first_time": report.first_time or None,
-        "last_time": report.last_time or None,
-        "head": str(report.head) if report.head else None,
-        "problem_count": report.problem_count,
-        "problems": [row_document(bad) for bad in report.problems],
-        "open_intents": report.open_intents,
-        "torn_tail_bytes": report.torn_tail_bytes,
-        "clock_steps_back": report.clock_steps_back,
-        "expected_head_found": report.expected_head_found,
-    }
-
-
-def verify_text(path: "Path", report: VerifyReport) -> str:
-    """The proof for people."""
-    lines = [f"ledger    {path}", f"rows      {report.rows}"]
-    if report.rows:
-        lines.append(f"from      {report.first_time}")
-        lines.append(f"to        {report.last_time}")
-    chain = "intact" if report.problem_count == 0 else f"{report.problem_count} PROBLEM(S)"
-    lines.append(f"chain     {chain}")
-    lines += [f"  line {bad.line}: {bad.reason}" for bad in report.problems[:20]]
-    if report.problem_count > 20:
-        lines.append(f"  ... and {report.problem_count - 20} more")
-    lines.append(f"unpaired  {len(report.open_intents)} open intent(s)")
-    lines += [
-        f"  line {o.line}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp}"
-        for o in report.open_intents[:20]
-    ]
-    if report.torn_tail_bytes:
-        lines.append(
-            f"torn      {report.torn_tail_bytes} byte(s) after the last row: never acknowledged; "
-            "the next write sets them aside and records it"
-        )
-    if report.clock_steps_back:
-        lines.append(f"clock     went back {report.clock_steps_back} time(s) between rows")
-    if report.expected_head_found is not None:
-        lines.append(f"expected  {'found' if report.expected_head_found else 'NOT FOUND'}")
-    if report.head is not None:
-        lines.append(f"head      {report.head}")
     return "\n".join(lines)
 
 

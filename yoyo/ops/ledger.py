@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from yoyo.errors import (
@@ -24,16 +25,49 @@ from yoyo.model.ledger import (
 )
 
 if TYPE_CHECKING:
+    from yoyo.model.row_filter import RowFilter
     from yoyo.ports.ledger import Ledger
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})\Z")
 
 
-def rows_of(ledger: Ledger, node: str | None) -> Iterator[Row | BadRow]:
-    """Every row, or those of one node; bad rows always, since nobody knows whose they are."""
-    for row in ledger.rows():
-        if node is None or isinstance(row, BadRow) or row.entry.node_id == node:
-            yield row
+def last_rows(ledger: Ledger, wanted: RowFilter, count: int) -> list[Row | BadRow]:
+    """The last `count` rows that pass, oldest first; bad rows always count as passing, since
+    nobody knows whose they are.
+
+    Raises:
+        LedgerUnreadable.
+    """
+    if wanted.is_empty:
+        return ledger.tail(count)
+    return list(deque(ledger.matching(wanted), maxlen=count))
+
+
+def follow_rows(
+    ledger: Ledger,
+    wanted: RowFilter,
+    count: int,
+    show: Callable[[Row | BadRow], None],
+    sleep: Callable[[], None],
+) -> None:
+    """Show the last `count` rows, and each new one as it comes, without a gap between the two.
+
+    It ends when `sleep` or `show` raises.
+
+    Raises:
+        LedgerUnreadable: it cannot be read, or was cut or replaced.
+    """
+    newest = ledger.tail(1)
+    seq = newest[0].seq if newest and isinstance(newest[0], Row) else None
+    # Where the watch begins is fixed before the rows up to there are read, so that none is lost
+    # in between; what is seen by both is shown once.
+    new = ledger.follow(wanted, sleep, after=0 if not newest else seq)
+    for row in last_rows(ledger, wanted, count):
+        seq = max(seq or 0, row.seq) if isinstance(row, Row) else seq
+        show(row)
+    for row in new:
+        if isinstance(row, BadRow) or seq is None or row.seq > seq:
+            show(row)
 
 
 def parse_head(text: str) -> LedgerHead:
