@@ -12,14 +12,17 @@ from yoyo import entry_points
 from yoyo.drivers.files.killswitch import FileKillSwitch
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.files.locks import FileLocks
+from yoyo.drivers.files.proofs import FileProofs
 from yoyo.drivers.files.samples import FileSampleStore
 from yoyo.drivers.llamacpp.client import LlamaServerClient
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
-from yoyo.model.settings import NodeSettings, Settings, StoreSettings
+from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
 from yoyo.ports.machines import Tools
+from yoyo.wiring_audit import booking_ledger, prover
+from yoyo.wiring_stores import objects_for
 
 if TYPE_CHECKING:
     from yoyo.model.store import EngineBuild
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from yoyo.ports.killswitch import KillSwitch
     from yoyo.ports.ledger import Ledger
     from yoyo.ports.machines import Machines
-    from yoyo.ports.objects import Objects
     from yoyo.ports.progress import Progress
     from yoyo.ports.templates import Templates
 
@@ -90,28 +92,6 @@ def unit_tools() -> tuple[Templates, FileWriter]:
     return _templates(), AtomicFileWriter()
 
 
-def objects_for(store: StoreSettings) -> Objects:
-    """The store at that address.
-
-    Raises:
-        DriverUnavailable: the extra that it needs is not installed.
-    """
-    if store.url.startswith("file://"):
-        from yoyo.drivers.files.objects import FileObjects
-
-        return FileObjects(store.url)
-    try:
-        from yoyo.drivers.gcs.objects import GcsObjects
-
-        return GcsObjects(store.url, endpoint=store.endpoint, credentials=store.credentials)
-    except ModuleNotFoundError as error:
-        raise DriverUnavailable(
-            "The store in Google Cloud Storage cannot be used.",
-            why=f"The module {error.name} is not installed.",
-            fix="Run: pip install 'yoyo[gcs]'",
-        ) from error
-
-
 def store_context_for(
     settings: Settings, node: NodeSettings | None, env: Mapping[str, str], progress: BytesProgress
 ) -> StoreContext:
@@ -135,7 +115,7 @@ def store_context_for(
         ),
         transfers=transfers,
         disk=LocalDisk(),
-        ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
+        ledger=booking_ledger(settings, env),
         clock=clock,
         locks=FileLocks(workplace, clock),
         operator=settings.operator,
@@ -209,7 +189,7 @@ def context_for(
         operator=settings.operator,
         machines=machines_for(node, settings.state_dir),
         engine=LlamaServerClient(),
-        ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
+        ledger=booking_ledger(settings, env),
         clock=clock,
         ids=SystemIds(clock),
         locks=FileLocks(settings.state_dir, clock),
@@ -220,6 +200,8 @@ def context_for(
             lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock))
         ),
         on_adapters=_adapters_if_any(settings, env or {}, _Steps(progress, clock)),
+        proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
+        prove=prover(settings, env or {}),
     )
 
 

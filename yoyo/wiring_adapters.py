@@ -48,12 +48,11 @@ def adapter_context_for(
     from yoyo.drivers.convert.converter import LlamaCppConverter
     from yoyo.drivers.files.adapter_files import LocalAdapterFiles
     from yoyo.drivers.files.layouts import FileLayouts
-    from yoyo.drivers.files.ledger import CsvLedger
     from yoyo.drivers.files.locks import FileLocks
     from yoyo.drivers.files.proofs import FileProofs
     from yoyo.drivers.system.clock import SystemClock
-    from yoyo.drivers.system.ids import SystemIds
     from yoyo.ops.adapters.context import AdapterContext
+    from yoyo.wiring_audit import booking_ledger
 
     chosen = settings.adapters
     assert chosen is not None  # noqa: S101 - configuration always has them
@@ -91,7 +90,7 @@ def adapter_context_for(
             llama_cpp_dir=env.get("LLAMA_CPP_DIR", ""),
         ),
         proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
-        ledger=CsvLedger(settings.ledger, clock, SystemIds(clock)),
+        ledger=booking_ledger(settings, env),
         clock=clock,
         locks=FileLocks(settings.state_dir, clock),
         operator=settings.operator,

@@ -32,7 +32,7 @@ import json, sys
 from pathlib import Path
 from yoyo.model.settings import StoreSettings
 from yoyo.model.store import CHUNK_BYTES
-from yoyo.wiring import objects_for
+from yoyo.wiring_stores import objects_for
 from concurrent.futures import ThreadPoolExecutor
 import os
 url, endpoint, path, digests = sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]), sys.argv[4:]

@@ -92,5 +92,5 @@ def test_a_share_is_shown_only_once_it_takes_long(capfd: pytest.CaptureFixture[s
 
 def test_nothing_that_acts_on_a_terminal_passes() -> None:
     hostile = "a\x1b[2Jb\rc\x9bd\u202ee\x7f\x00"
-    assert clean(hostile) == "a\\x1b[2Jb\\x0dc\\x9bd\\x202ee\\x7f\\x00"
+    assert clean(hostile) == "a\\x1b[2Jb\\x0dc\\x9bd\\u202ee\\x7f\\x00"
     assert clean("tab\tand\nnewline") == "tab\tand\nnewline"

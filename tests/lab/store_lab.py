@@ -16,7 +16,7 @@ from yoyo.drivers.build import archive
 from yoyo.model.settings import StoreSettings
 from yoyo.model.store import EngineBuild
 from yoyo.ports.objects import Objects
-from yoyo.wiring import objects_for
+from yoyo.wiring_stores import objects_for
 
 BUCKET = "acme-models"
 ACCOUNT = "node@lab-project.iam.gserviceaccount.com"

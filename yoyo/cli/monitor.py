@@ -39,8 +39,10 @@ def run(
     with session(json=json, node=node, config=config, sets=sets) as work:
         from yoyo.cli.render import monitor_text
         from yoyo.ops.monitor import monitor_once
+        from yoyo.wiring_audit import prover
 
         contexts = [work.context(each) for each in work.nodes()]
+        prove = prover(work.loaded.settings, os.environ, only_if_due=True)
         while True:
             trouble: YoyoError | None = None
             for context in contexts:
@@ -53,6 +55,8 @@ def run(
                     trouble = error
                     continue
                 work.out.emit(result, lambda seen=result: monitor_text(seen))  # type: ignore[misc]
+            for note in prove() if prove is not None else ():
+                work.out.note(f"ledger: {note}")
             if trouble is not None and once:
                 raise trouble
             if trouble is not None:

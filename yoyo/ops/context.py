@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from yoyo.ports.locks import NodeLocks
     from yoyo.ports.machines import Machines
     from yoyo.ports.progress import Progress
+    from yoyo.ports.proofs import Proofs
     from yoyo.ports.samples import SampleStore
 
 
@@ -40,10 +41,13 @@ class Context(NamedTuple):
     progress: Progress
     on_store: Callable[[], StoreContext]  # opens the store when it is asked for, not before
     on_adapters: Callable[[], AdapterContext] | None = None  # None: there is no registry file
+    proofs: Proofs | None = None  # None: what rows rest on is not kept, as in tests without use
+    # Signs the ledger after a teardown; gives what went wrong, and never fails. None: no key.
+    prove: Callable[[], list[str]] | None = None
 
     def book(self) -> Book:
         """The ledger, reduced."""
-        return read_book(self.ledger.rows())
+        return read_book(self.ledger.state_rows())
 
 
 def require_sound(ledger: Ledger) -> None:

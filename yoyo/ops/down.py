@@ -11,6 +11,7 @@ from yoyo.errors import NodeBusy, NodeNotReady, YoyoError
 from yoyo.model.ledger import CompletionStatus, Entry, EventType
 from yoyo.model.machine import MachineState, Observation
 from yoyo.model.status import NodeState
+from yoyo.ops.book import booked
 from yoyo.ops.context import Context
 from yoyo.ops.locking import node_lock
 from yoyo.ops.settle import GONE, book_disk, refuse_foreign, refuse_stranger, settle, stop_and_wait
@@ -135,7 +136,7 @@ def _stop(
     end = closing(life, seen, node=ctx.node, operator=operator)
     disk = None
     try:
-        ctx.ledger.append(end)
+        booked(ctx, end)
         disk = book_disk(ctx, ctx.book(), seen)
     except YoyoError as error:
         trouble = error

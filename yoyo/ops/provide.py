@@ -98,7 +98,7 @@ def _weights(store: StoreContext, node: NodeSettings) -> shelf.Named:
 
 def _agreed(store: StoreContext, named: shelf.Named) -> shelf.Named:
     """The same, if the ledger does not say otherwise; what others staged is not in this one."""
-    said = recorded(store.ledger.rows()).get((named.kind, named.name))
+    said = recorded(store.ledger.state_rows()).get((named.kind, named.name))
     if said is not None and said != named.digest:
         raise ManifestInvalid(
             f"{named.name} is not what the ledger says was staged.",

@@ -11,6 +11,7 @@ from yoyo.errors import BootFailed, ForeignNode, NodeBusy, StopFailed, YoyoError
 from yoyo.model.engine import Health
 from yoyo.model.ledger import CompletionStatus
 from yoyo.model.machine import MachineState, Observation
+from yoyo.ops.book import booked
 from yoyo.ops.context import Context
 
 GONE = (MachineState.STOPPED, MachineState.ABSENT)
@@ -42,7 +43,7 @@ def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, lis
     entries += settle_jobs(book, ctx.node.name, now, ctx.node.guards.job_lease_s, ctx.operator)
     notes = []
     for item in entries:
-        ctx.ledger.append(item)
+        booked(ctx, item)
         what = item.error_code or item.completion_status
         notes.append(f"settled: {item.event_type} of {item.job_id} ({what})")
     rested = seen.state is MachineState.STOPPED and book_disk(ctx, book, seen) is not None
@@ -58,7 +59,7 @@ def book_disk(ctx: Context, book: Book, seen: Observation) -> Decimal | None:
     entry = disk_entry(book, seen.storage, ctx.node, ctx.clock.now(), ctx.operator)
     if entry is None:
         return None
-    ctx.ledger.append(entry)
+    booked(ctx, entry)
     return entry.cost_usd
 
 
@@ -168,7 +169,7 @@ def abandon_boot(
         if ours
         else closing_without_machine(life, ctx.node, ctx.operator, failure)
     )
-    ctx.ledger.append(end)
+    booked(ctx, end)
 
 
 def boot_failed(ctx: Context, seen: Observation) -> YoyoError:

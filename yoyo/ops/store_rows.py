@@ -44,7 +44,7 @@ def book(
 
 def is_open(ctx: StoreContext, job_id: str) -> bool:
     """Whether the ledger has the intent of that job, and no outcome."""
-    opened = read_book(ctx.ledger.rows()).jobs_of(STORE_NODE)
+    opened = read_book(ctx.ledger.state_rows()).jobs_of(STORE_NODE)
     return any(each.job_id == job_id for each in opened)
 
 
@@ -54,7 +54,7 @@ def settle(ctx: StoreContext) -> None:
     What a killed staging left stays where it is; staging it again goes on with it.
     """
     try:
-        for each in read_book(ctx.ledger.rows()).jobs_of(STORE_NODE):
+        for each in read_book(ctx.ledger.state_rows()).jobs_of(STORE_NODE):
             action, _, target = each.job_id.partition("/")
             kind, _, name = target.partition("/")
             lock = lock_of(kind, name) if action == "stage" else action

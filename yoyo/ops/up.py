@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo import __version__
+from yoyo.core.boot_record import boot_record
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import boot_complete
 from yoyo.errors import (
@@ -200,6 +202,8 @@ def _join(
 
 
 def _intent(ctx: Context) -> Life:
+    # Before the row that names it, as every proof: a start that cannot be proved is not made.
+    record = ctx.proofs.keep(boot_record(ctx.node, __version__)) if ctx.proofs is not None else ""
     row = ctx.ledger.append(
         Entry(
             EventType.BOOT_REQUEST,
@@ -208,6 +212,7 @@ def _intent(ctx: Context) -> Life:
             ctx.ids.new_id(),
             CompletionStatus.PENDING,
             ctx.operator,
+            input_hash=record,
         )
     )
     return Life(row.entry.job_id, ctx.node.name, ctx.node.module_id, row.timestamp)

@@ -214,7 +214,7 @@ def _looked(
         False,
         tuple(stamp_of(ctx, Path(each.path)) for each in stamps),
         tuple(sorted(users_of(named, nodes, ctx))),
-        hydration_seconds(ctx.ledger.rows(), cache.kind, cache.name, named.digest),
+        hydration_seconds(ctx.ledger.state_rows(), cache.kind, cache.name, named.digest),
     )
     # Not asked of one that is as it should be: two commands that look would see each other.
     busy = not is_current(cache, observed) and _busy(ctx, cache)

@@ -79,7 +79,7 @@ def remove(ctx: StoreContext, kind: str, name: str) -> None:
         ArtefactInUse: pinned, named by a node of the configuration, or a node was started with it.
         ArtefactMissing, ManifestInvalid, StoreConflict, StoreUnavailable, StoreDenied.
     """
-    said = recorded(ctx.ledger.rows()).get((kind, name))
+    said = recorded(ctx.ledger.state_rows()).get((kind, name))
     try:
         named = shelf.need(ctx.store, kind, name)
     except ArtefactMissing:
@@ -114,7 +114,7 @@ def release(ctx: StoreContext, node: str) -> None:
         ArtefactInUse: the ledger has the node up.
         StoreUnavailable, StoreDenied.
     """
-    if read_book(ctx.ledger.rows()).current(node) is not None:
+    if read_book(ctx.ledger.state_rows()).current(node) is not None:
         raise ArtefactInUse(
             f"{node} is up.",
             why="It may start again from what the store keeps for it.",

@@ -178,7 +178,7 @@ def _intact(ctx: StoreContext, held: _Held) -> bool:
 def _book_again(ctx: StoreContext, request: StageRequest, named: shelf.Named) -> None:
     """Rows that are missing: the staging was cut off after the name, or --replace accepts it."""
     about = job_id(request.kind, request.name)
-    said = recorded(ctx.ledger.rows()).get((request.kind, request.name))
+    said = recorded(ctx.ledger.state_rows()).get((request.kind, request.name))
     if not is_open(ctx, about) and (said == named.digest or not request.replace):
         return
     with job(ctx, about, "STAGE_FAILED"):
@@ -278,7 +278,7 @@ def _booked(
 ) -> shelf.Named:
     """The transfer, with its intent before it and its outcome after it."""
     about = job_id(request.kind, request.name)
-    said = recorded(ctx.ledger.rows()).get((request.kind, request.name))
+    said = recorded(ctx.ledger.state_rows()).get((request.kind, request.name))
     was = held.named.digest if held.named is not None else said or ""
     with job(ctx, about, "STAGE_FAILED"):
         manifest = _transfer(ctx, request, resolved, looked, held)

@@ -149,7 +149,7 @@ def verify(ctx: StoreContext, kind: str, name: str, *, deep: bool) -> Verified:
     """
     named = shelf.need(ctx.store, kind, name)
     problems, notes = [], []
-    said = recorded(ctx.ledger.rows()).get((kind, name))
+    said = recorded(ctx.ledger.state_rows()).get((kind, name))
     if said is None:
         notes.append("this ledger has no row of its staging: somebody else staged it")
     elif said != named.digest:

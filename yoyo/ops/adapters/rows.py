@@ -87,7 +87,7 @@ def settle_if_free(ctx: AdapterContext) -> None:
     It reads the whole ledger, about 11 us a row.
     """
     try:
-        if read_book(ctx.ledger.rows()).jobs_of(ADAPTERS_NODE):
+        if read_book(ctx.ledger.state_rows()).jobs_of(ADAPTERS_NODE):
             with ctx.locks.hold(LOCK, operator=ctx.operator, command="settle", wait_s=0):
                 settle(ctx)
     except YoyoError:
@@ -100,7 +100,7 @@ def settle(ctx: AdapterContext) -> None:
     Raises:
         LedgerCorrupt, LedgerWriteFailed, AdapterBookInvalid.
     """
-    left = read_book(ctx.ledger.rows()).jobs_of(ADAPTERS_NODE)
+    left = read_book(ctx.ledger.state_rows()).jobs_of(ADAPTERS_NODE)
     if not left:
         return
     book = ctx.book.read()

@@ -1,0 +1,1 @@
+"""Use cases that prove the ledger: checkpoints, sealing, extracts."""

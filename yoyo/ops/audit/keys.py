@@ -1,0 +1,78 @@
+"""`yoyo ledger keygen` and `rotate`: who signs, and how that changes without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from yoyo.core.audit.note import is_key_name
+from yoyo.errors import CheckpointFailed
+from yoyo.model.ledger import KEY_RETIRED
+from yoyo.ops.audit.checkpoint import (
+    Signed,
+    announce,
+    newest_checkpoint,
+    refuse_other_key,
+    sign_now,
+)
+from yoyo.ops.audit.tree import frontier_at
+
+if TYPE_CHECKING:
+    from yoyo.model.settings import AuditSettings
+    from yoyo.ops.audit.context import AuditContext
+    from yoyo.ports.notary import NoteSigner
+
+
+def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
+    """Change over to another key: rows that say so, and a checkpoint over them by both keys.
+
+    With `lost` the old key signs nothing, and whoever verifies must be told of the new one by
+    another way.
+
+    Raises:
+        CheckpointFailed: the new key is the old one, or the old one cannot sign.
+        CheckpointMismatch, CheckpointInvalid, LedgerCorrupt, LedgerWriteFailed, NodeBusy.
+    """
+    with ctx.lock("ledger rotate"):
+        newest = newest_checkpoint(ctx)
+        if newest is None:
+            raise CheckpointFailed(
+                "There is nothing to change over from.",
+                why="No checkpoint was signed yet.",
+                fix="Name the new key in checkpoints.key and run `yoyo ledger checkpoint`.",
+            )
+        before = newest[1]
+        old_id = before.signatures[-1].key_id
+        if old_id == new.key.key_id:
+            raise CheckpointFailed(
+                "The key was not changed: it signs already.",
+                fix="Make another one: `yoyo ledger keygen --out FILE`.",
+            )
+        signers: tuple[NoteSigner, ...] = (new,)
+        if not lost:
+            old = ctx.required_signer()
+            refuse_other_key(before, old.key)
+            old.sign(before.body)  # that it can, before any row says that it did
+            signers = (old, new)
+        frontier_at(ctx, before.head.size, before.head)
+        announce(ctx, new.key)
+        ctx.ledger.append(ctx.entry(KEY_RETIRED, f"key/{old_id.hex()}"))
+        return sign_now(ctx, newest, signers)
+
+
+def origin_of(given: str | None, settings: Callable[[], AuditSettings]) -> str:
+    """The ledger's name: as given, else as configured.
+
+    Raises:
+        CheckpointFailed: neither, or it cannot be a name.
+    """
+    name = given if given is not None else settings().origin
+    if name and is_key_name(name):
+        return name
+    raise CheckpointFailed(
+        "The ledger has no name to sign under."
+        if not name
+        else f"{name[:100]!r} cannot be the ledger's name.",
+        why="Every checkpoint begins with it; it holds no space and no plus.",
+        fix="Give --origin HOST/NAME, or set checkpoints.origin: unique in the world, for ever.",
+    )
