@@ -7,7 +7,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from yoyo.model.ledger import ADAPTERS_NODE, DISK_COST, BadRow, CompletionStatus, EventType, Row
+from yoyo.model.ledger import (
+    ADAPTERS_NODE,
+    CORRECTIONS,
+    DISK_COST,
+    BadRow,
+    CompletionStatus,
+    EventType,
+    Row,
+)
 
 
 class Life(NamedTuple):
@@ -45,6 +53,13 @@ class DiskCost(NamedTuple):
     usd: Decimal
 
 
+class _Booked(NamedTuple):
+    """A row of money, and where its amount stands among its node's lives or disk costs."""
+
+    row: Row
+    place: int
+
+
 class Book:
     """The reduced ledger. `lives` holds, per node, every life in order of request."""
 
@@ -78,18 +93,49 @@ _CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 
 
 def read_book(rows: Iterable[Row | BadRow]) -> Book:
-    """Reduce rows in file order. Bad rows are kept aside; the good ones still count."""
+    """Reduce rows in file order. Bad rows are kept aside; the good ones still count.
+
+    What was corrected counts as it was corrected: a budget is held against what things cost.
+    """
     book = Book()
+    money: dict[int, _Booked] = {}
+    corrections: list[Row] = []
     for row in rows:
         if isinstance(row, BadRow):
             book.bad_rows.append(row)
         elif row.entry.error_code == DISK_COST:
-            _disk(book, row)
+            if _disk(book, row):
+                money[row.seq] = _Booked(row, len(book.disk_costs[row.entry.node_id]) - 1)
+        elif row.entry.error_code in CORRECTIONS:
+            corrections.append(row)
         elif row.entry.event_type in (EventType.JOB_START, EventType.JOB_COMPLETE):
             _job(book, row)
         else:
             _lifecycle(book, row)
+            if row.entry.event_type in _CLOSING:
+                money[row.seq] = _Booked(row, len(book.of(row.entry.node_id)) - 1)
+    if corrections:
+        _correct(book, corrections, money)
     return book
+
+
+def _correct(book: Book, corrections: list[Row], money: dict[int, _Booked]) -> None:
+    from yoyo.core.corrections import corrections_of, merged  # most ledgers have none
+
+    rows = {seq: booked.row for seq, booked in money.items()}
+    for each in corrections_of(corrections, rows.get).applied:
+        row, place = money[each.seq]
+        entry = merged(row.entry, each.amounts)
+        if entry.error_code == DISK_COST:
+            costs = book.disk_costs.get(entry.node_id, [])
+            if entry.cost_usd is not None:
+                costs[place] = costs[place]._replace(usd=entry.cost_usd)
+            continue
+        lives = book.of(entry.node_id)
+        if place >= 0 and lives[place].job_id == entry.job_id:
+            lives[place] = lives[place]._replace(
+                gpu_seconds=entry.gpu_seconds, cost_usd=entry.cost_usd
+            )
 
 
 def _job(book: Book, row: Row) -> None:
@@ -104,10 +150,12 @@ def _job(book: Book, row: Row) -> None:
     )
 
 
-def _disk(book: Book, row: Row) -> None:
-    if row.entry.event_type is EventType.CHECKPOINT and row.entry.cost_usd is not None:
-        cost = DiskCost(row.timestamp, row.entry.cost_usd)
-        book.disk_costs.setdefault(row.entry.node_id, []).append(cost)
+def _disk(book: Book, row: Row) -> bool:
+    if row.entry.event_type is not EventType.CHECKPOINT or row.entry.cost_usd is None:
+        return False
+    cost = DiskCost(row.timestamp, row.entry.cost_usd)
+    book.disk_costs.setdefault(row.entry.node_id, []).append(cost)
+    return True
 
 
 def _lifecycle(book: Book, row: Row) -> None:
