@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
+import year_records
 from year_facts import (
     CLOCK_STEP_S,
     MODULES,
@@ -25,7 +26,9 @@ def house(
     chance: random.Random,
     days: int,
     lives: list[YearLife],
-    proof: Callable[[dict[str, object]], str],
+    proof: Callable[[bytes], str],
+    *,
+    heartbeats: bool = True,
 ) -> Iterator[Event]:
     """What is of no node: store, registry file, sessions, clocks, heartbeats, corrections."""
     yield from _first_day()
@@ -34,22 +37,19 @@ def house(
         if day % 21 == 0:
             boot = chance.randbytes(16).hex()
             boot_id = f"{boot[:8]}-{boot[8:12]}-4{boot[13:16]}-8{boot[17:20]}-{boot[20:]}"
-            record = proof(
-                {
-                    "host": "controller-1", "boot_id": boot_id, "clock_source": "tsc",
-                    "synchronised": True, "kernel": "6.8.0", "yoyo": "0.1.0",
-                }
-            )  # fmt: skip
+            record = proof(year_records.session(boot_id, midnight))
             text = row_text("CHECKPOINT", "shared,ledger", f"session/{boot_id}", "success",
                             "alice", given=record, code="SESSION")  # fmt: skip
             yield Event(midnight + timedelta(minutes=5), text)
-        text = row_text("CHECKPOINT", "shared,ledger", "", "success", "alice", code="HEARTBEAT")
-        yield Event(midnight + timedelta(minutes=10), text)
+        beat = row_text("CHECKPOINT", "shared,ledger", "", "success", "alice", code="HEARTBEAT")
+        if heartbeats:
+            yield Event(midnight + timedelta(minutes=10), beat)
         if day == 75:
             yield Event(midnight + timedelta(hours=1), _correction(lives))
         if day == 100:
-            # A row just before, so that the clock is seen to go back.
-            yield Event(midnight + timedelta(hours=9, minutes=55), text)
+            if heartbeats:
+                # A row just before, so that the clock is seen to go back.
+                yield Event(midnight + timedelta(hours=9, minutes=55), beat)
             for hours, sign in ((10, "-"), (13, "+")):
                 step = f"clock/{sign}{CLOCK_STEP_S:.3f}"
                 text = row_text("CHECKPOINT", "shared,ledger", step, "success", "alice",

@@ -6,16 +6,16 @@ Every figure follows from the seed. `Year.write` streams, so that ten million ro
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from heapq import merge
 from pathlib import Path
 
+import year_records
 from year_facts import (
-    CLOCK_STEP_S,
     DISK_GB,
     DISK_GB_MONTH,
     MICRO,
@@ -25,19 +25,17 @@ from year_facts import (
     OPERATORS,
     START,
     Event,
-    Marked,
     Place,
     YearLife,
-    adapter_digest,
     adapter_of,
     row_text,
     seconds_of,
 )
 from year_house import house
+from year_lines import YearLines
 
 from yoyo.core.ledger_format import HEADER
 from yoyo.core.uuid7 import uuid7
-from yoyo.model.ledger import GENESIS_HASH
 
 LOST_DAY, CUT_DAY, STUCK_DAY, LEFT_DISK_DAY = 133, 300, 200, 40
 MISBOOKED = {(0, 60): "corrected", (2, 250): "not corrected"}  # (node, day)
@@ -74,85 +72,47 @@ class Year:
     def write(self, directory: Path, rows: int | None = None) -> Path:
         """Write ledger.csv and ledger.proofs; at most that many rows."""
         directory.mkdir(parents=True, exist_ok=True)
-        path, chance = directory / "ledger.csv", random.Random(f"{self.seed} ids")
-        marks: dict[str, Marked] = {}
-        prev, seq, skew = GENESIS_HASH, 0, timedelta(0)
-        house_chance = random.Random(f"{self.seed} house")
-        rest = house(house_chance, self.days, self.lives, self.proof)
-        sources = [_Node(self, index).events() for index in range(len(NODES))]
+        path, lines = directory / "ledger.csv", YearLines(self.seed)
         with path.open("wb", buffering=1 << 20) as file:
             file.write(HEADER)
-            for event in merge(*sources, rest, key=lambda event: event.at):
-                if seq == rows:
+            for event in self.events():
+                if lines.seq == rows:
                     break
-                seq += 1
-                text = event.text if isinstance(event.text, str) else event.text(marks)
-                if ",clock/" in text:
-                    skew = timedelta(0) if skew else timedelta(seconds=-CLOCK_STEP_S)
-                at = event.at + skew
-                event_id = uuid7(int(at.timestamp() * 1000), chance.randbytes(10))
-                stamp = at.isoformat(timespec="microseconds")[:26]
-                prefix = f"{event_id},{stamp}Z,{text},{seq}"
-                prev = hashlib.sha256(f"{prev}{prefix}".encode()).hexdigest()
-                file.write(f"{prefix},{prev}\n".encode())
-                if event.mark:
-                    marks[event.mark] = Marked(seq, event_id, prev)
+                file.write(lines.line(event))
+        self.keep_proofs(directory)
+        self.rows = lines.seq
+        return path
+
+    def events(self, *, heartbeats: bool = True) -> Iterator[Event]:
+        """All rows to be, in the order of time; once. Whoever signs writes heartbeats himself."""
+        chance = random.Random(f"{self.seed} house")
+        rest = house(chance, self.days, self.lives, self.proof, heartbeats=heartbeats)
+        sources = [_Node(self, index).events() for index in range(len(NODES))]
+        return merge(*sources, rest, key=lambda event: event.at)
+
+    def keep_proofs(self, directory: Path) -> None:
+        """Write the documents that the rows name, once the rows are made."""
         proofs = directory / "ledger.proofs"
         proofs.mkdir(exist_ok=True)
         for name, document in self.proofs.items():
             (proofs / f"{name}.json").write_bytes(document)
-        self.rows = seq
-        return path
 
-    def proof(self, document: dict[str, object]) -> str:
+    def proof(self, document: bytes) -> str:
         """Keep it beside the ledger; gives what a row names it by."""
-        data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-        name = hashlib.sha256(data).hexdigest()
-        self.proofs[name] = data
+        name = hashlib.sha256(document).hexdigest()
+        self.proofs[name] = document
         return f"sha256:{name}"
 
     def price(self, place: Place, day: int) -> tuple[Decimal, str]:
         """USD an hour, and the record of the price; dearer from May on."""
         old = day < 181
         hourly = place.hourly if old else (place.hourly * Decimal("1.03")).quantize(MICRO)
-        return hourly, self.proof(
-            {
-                "version": "yoyo-2025-11" if old else "yoyo-2026-05",
-                "source": "https://cloud.google.com/compute/gpus-pricing",
-                "valid_from": "2025-11-01" if old else "2026-05-01",
-                "hourly_usd": str(hourly), "machine_type": place.machine_type, "currency": "USD",
-            }
-        )  # fmt: skip
+        return hourly, self.proof(year_records.machine_price(place, hourly, day))
 
+    @cached_property
     def disk_price(self) -> str:
         """The record of the disk's price."""
-        return self.proof(
-            {
-                "version": "yoyo-2025-11", "source": "https://cloud.google.com/compute/disks-image-pricing",
-                "valid_from": "2025-11-01", "disk_gb_month_usd": str(DISK_GB_MONTH),
-                "currency": "USD",
-            }
-        )  # fmt: skip
-
-    def load_record(self, node: str, adapter: str) -> str:
-        """The record of a load, as docs/formats/proofs.md has it."""
-        return self.proof(
-            {
-                "_type": "https://in-toto.io/Statement/v1",
-                "predicateType": "https://slsa.dev/verification_summary/v1",
-                "subject": [{"name": adapter, "digest": {"sha256": adapter_digest(adapter)}}],
-                "predicate": {
-                    "resourceUri": f"urn:yoyo:node:{node}",
-                    "verificationResult": "PASSED",
-                    "urn:yoyo:signers:v1": [
-                        {
-                            "name": adapter, "weights": adapter_digest(adapter + " weights"),
-                            "signers": [{"role": "signature", "identity": "ml@example.com"}],
-                        }
-                    ],
-                },
-            }
-        )  # fmt: skip
+        return self.proof(year_records.disk_price())
 
 
 class _Node:
@@ -192,7 +152,8 @@ class _Node:
         def row(kind: str, status: str, **more: str) -> str:
             return row_text(kind, where, life, status, more.pop("operator", operator), **more)
 
-        yield Event(begin, row("BOOT_REQUEST", "pending"))
+        boot = self.year.proof(year_records.boot(self.place, module))
+        yield Event(begin, row("BOOT_REQUEST", "pending", given=boot))
         if self.index == 1 and day == CUT_DAY and not shift:
             return  # the command was killed, and so was its ledger's memory of the machine
         left = self.index == 1 and day == LEFT_DISK_DAY and not shift
@@ -209,7 +170,7 @@ class _Node:
         yield Event(up, row("BOOT_COMPLETE", "success"))
         adapter = adapter_of(module, day)
         if adapter:
-            record = self.year.load_record(self.place.name, adapter)
+            record = self.year.proof(year_records.load(self.place.name, adapter))
             at = up + timedelta(seconds=0.5)
             yield Event(at, row("ADAPTER_LOAD", "success", given=record, adapters=adapter))
         stop = begin + span
@@ -271,7 +232,7 @@ class _Node:
         self.disk_since = at
         cost = (DISK_GB_MONTH * DISK_GB * seconds_of(at - since) / (730 * 3600)).quantize(MICRO)
         text = row("CHECKPOINT", "success", code="DISK_COST", cost=str(cost),
-                   given=self.year.disk_price())  # fmt: skip
+                   given=self.year.disk_price)  # fmt: skip
         return Event(at, text)
 
     def _jobs(

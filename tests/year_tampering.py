@@ -1,20 +1,41 @@
 """Twelve ways in which somebody could tamper with a ledger, each done to a copy of one.
 
-They work on whatever is there: the live file alone, or sealed months and checkpoints too.
+They work on whatever is there: the live file alone, or sealed months and checkpoints too. Beside
+the ledger of a signed year lie its keys (year_signed.py): a fork is signed with them, as its
+operator's own tool would.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.audit.merkle import Tree
+from yoyo.core.audit.note import (
+    body_of,
+    format_note,
+    note_name,
+    parse_checkpoint,
+    verifier_key,
+)
 from yoyo.core.ledger_format import HEADER
+from yoyo.model.audit import NoteSignature
 from yoyo.model.ledger import GENESIS_HASH
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 NOBODY = "other ledger needed: --other DIR"
+
+
+class More(NamedTuple):
+    """What some kinds need besides the copy."""
+
+    other: Path | None  # another ledger's directory
+    keys: Path | None  # the private keys
 
 
 def tamper(kind: str, year: Path, out: Path, other: Path | None = None) -> str:
@@ -25,7 +46,8 @@ def tamper(kind: str, year: Path, out: Path, other: Path | None = None) -> str:
     for path in out.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
-    return KINDS[kind](out, other)
+    keys = year.parent / "keys"
+    return KINDS[kind](out, More(other, keys if keys.is_dir() else None))
 
 
 def _live(place: Path) -> tuple[Path, list[bytes]]:
@@ -77,7 +99,7 @@ def _before(place: Path, rows: list[bytes]) -> str:
     return GENESIS_HASH
 
 
-def edited_cost(place: Path, other: Path | None) -> str:
+def edited_cost(place: Path, more: More) -> str:
     """One cost is made smaller in place."""
     path, rows = _live(place)
     index = _money(rows)
@@ -86,7 +108,7 @@ def edited_cost(place: Path, other: Path | None) -> str:
     return f"the cost of row {_seq(rows[index])} is now 0.000001"
 
 
-def dropped_row(place: Path, other: Path | None) -> str:
+def dropped_row(place: Path, more: More) -> str:
     """A row is taken out, and nothing else is touched."""
     path, rows = _live(place)
     gone = rows.pop(_money(rows))
@@ -94,7 +116,7 @@ def dropped_row(place: Path, other: Path | None) -> str:
     return f"row {_seq(gone)} is gone"
 
 
-def swapped_rows(place: Path, other: Path | None) -> str:
+def swapped_rows(place: Path, more: More) -> str:
     """Two neighbours change places."""
     path, rows = _live(place)
     index = _money(rows)
@@ -103,7 +125,7 @@ def swapped_rows(place: Path, other: Path | None) -> str:
     return f"row {_seq(rows[index])} stands after row {_seq(rows[index - 1])}"
 
 
-def inserted_row(place: Path, other: Path | None) -> str:
+def inserted_row(place: Path, more: More) -> str:
     """A copy of a row is put in once more."""
     path, rows = _live(place)
     index = _money(rows)
@@ -112,7 +134,7 @@ def inserted_row(place: Path, other: Path | None) -> str:
     return f"row {_seq(rows[index])} is there twice"
 
 
-def cut_tail(place: Path, other: Path | None) -> str:
+def cut_tail(place: Path, more: More) -> str:
     """The last tenth of the live file is cut off: the chain of what is left holds."""
     path, rows = _live(place)
     kept = max(1, len(rows) * 9 // 10)
@@ -120,7 +142,7 @@ def cut_tail(place: Path, other: Path | None) -> str:
     return f"the ledger ends after row {_seq(rows[kept - 1])} instead of {_seq(rows[-1])}"
 
 
-def rewritten(place: Path, other: Path | None) -> str:
+def rewritten(place: Path, more: More) -> str:
     """Every file anew with a smaller cost and a chain that holds from the first row on."""
     prev, first, done = GENESIS_HASH, 1, False
     for path in [*sorted(place.glob("ledger-????-??.csv")), place / "ledger.csv"]:
@@ -136,24 +158,34 @@ def rewritten(place: Path, other: Path | None) -> str:
     return f"all {first - 1} rows have other hashes, and one another cost"
 
 
-def forked(place: Path, other: Path | None) -> str:
-    """Copied back from a backup and gone on with: the same beginning, other rows after it."""
+def forked(place: Path, more: More) -> str:
+    """Copied back from a backup and gone on with: the same beginning, other rows after it.
+
+    The checkpoints of the other history are as old as the backup, and a new one is signed: so did
+    the operator's tool, to whom nothing is wrong.
+    """
     path, rows = _live(place)
     at = len(rows) * 3 // 4
     prev = rows[at - 1][-64:].decode()
     rest = [_cheaper(row) if b",TEARDOWN_COMPLETE," in row else row for row in rows[at:]]
     _write(path, rows[:at] + _rehash(rest, prev, _seq(rows[at])))
+    if more.keys is not None:
+        signed = [note for note in _notes(place) if _size(note) >= _seq(rows[at])]
+        for note in signed:
+            note.unlink()
+        newest = _notes(place)[-1]
+        _sign(place, _all_rows(place), _private(more.keys, newest), newest)
     return f"another history from row {_seq(rows[at])} on"
 
 
-def merged(place: Path, other: Path | None) -> str:
+def merged(place: Path, more: More) -> str:
     """The rows of another ledger put behind this one's."""
-    if other is None:
+    if more.other is None:
         raise SystemExit(NOBODY)
     path, rows = _live(place)
-    more = _live(other)[1]
-    _write(path, rows + more)
-    return f"{len(more)} rows of another ledger stand behind row {_seq(rows[-1])}"
+    theirs = _live(more.other)[1]
+    _write(path, rows + theirs)
+    return f"{len(theirs)} rows of another ledger stand behind row {_seq(rows[-1])}"
 
 
 def _sealed(place: Path) -> Path:
@@ -163,7 +195,7 @@ def _sealed(place: Path) -> Path:
     return months[len(months) // 2]
 
 
-def edited_month(place: Path, other: Path | None) -> str:
+def edited_month(place: Path, more: More) -> str:
     """A cost in a sealed month is made smaller."""
     path = _sealed(place)
     rows = path.read_bytes().split(b"\n")[1:-1]
@@ -174,7 +206,7 @@ def edited_month(place: Path, other: Path | None) -> str:
     return f"the cost of row {_seq(rows[index])} in {path.name} is now 0.000001"
 
 
-def removed_month(place: Path, other: Path | None) -> str:
+def removed_month(place: Path, more: More) -> str:
     """A sealed month is deleted without a row that says so."""
     path = _sealed(place)
     path.unlink()
@@ -191,43 +223,70 @@ def _notes(place: Path) -> list[Path]:
     return notes
 
 
-def resigned(place: Path, other: Path | None) -> str:
-    """Rewritten, and every checkpoint signed again by another key of the same name.
+def resigned(place: Path, more: More) -> str:
+    """Rewritten, and every checkpoint made anew for it, with another key of the same name.
 
-    The key is fresh, so that its id differs; the root is not the new tree's, which a verifier that
-    trusts its own copy of the key never gets to see.
+    In itself the directory holds together: only who has the key or a copy from elsewhere can tell.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"mallory").digest())
-    public = key.public_key().public_bytes_raw()
-    notes = _notes(place)
+    rewritten(place, more)
+    private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"mallory").digest())
+    rows, notes = _all_rows(place), _notes(place)
     for path in notes:
-        body, _, signatures = path.read_bytes().partition(b"\n\n")
-        body += b"\n"
-        name = signatures.split(b" ")[1]
-        key_id = hashlib.sha256(name + b"\n\x01" + public).digest()[:4]
-        signature = base64.b64encode(key_id + key.sign(body))
-        path.write_bytes(body + b"\n\xe2\x80\x94 " + name + b" " + signature + b"\n")
-    return f"{len(notes)} checkpoints are signed by another key"
-
-
-def rolled_back(place: Path, other: Path | None) -> str:
-    """With `other`: its checkpoints in place of these. Without: the newer half is gone."""
-    notes = _notes(place)
-    if other is not None:
-        for path in notes:
-            path.unlink()
-        theirs = _notes(other)
-        for path in theirs:
-            shutil.copy(path, place / "ledger.checkpoints" / path.name)
-        return f"{len(theirs)} checkpoints of another ledger lie there"
-    for path in notes[len(notes) // 2 :]:
+        _sign(place, rows[: _size(path)], private, path)
         path.unlink()
-    return f"the newest {len(notes) - len(notes) // 2} checkpoints are gone"
+    for path in (place / "ledger.checkpoints").glob("*.vkey"):
+        path.unlink()
+    return f"{len(notes)} checkpoints are made anew with another key"
 
 
-KINDS: dict[str, Callable[[Path, Path | None], str]] = {
+def other_checkpoints(place: Path, more: More) -> str:
+    """Another ledger's checkpoints in place of these."""
+    if more.other is None:
+        raise SystemExit(NOBODY)
+    for path in _notes(place):
+        path.unlink()
+    theirs = _notes(more.other)
+    for path in theirs:
+        shutil.copy(path, place / "ledger.checkpoints" / path.name)
+    return f"{len(theirs)} checkpoints of another ledger lie there"
+
+
+def _all_rows(place: Path) -> list[bytes]:
+    files = [*sorted(place.glob("ledger-????-??.csv")), place / "ledger.csv"]
+    return [row for file in files for row in file.read_bytes().split(b"\n")[1:-1]]
+
+
+def _size(note: Path) -> int:
+    return int(note.name[:20])
+
+
+def _private(keys: Path, note: Path) -> Ed25519PrivateKey:
+    """The key that signed that checkpoint."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    for path in keys.glob("*.pem"):
+        if path.with_suffix(".vkey").read_text().split("+")[1] == note.stem[-8:]:
+            key = load_pem_private_key(path.read_bytes(), None)
+            assert isinstance(key, Ed25519PrivateKey)
+            return key
+    raise SystemExit(f"no key there signed {note.name}")
+
+
+def _sign(place: Path, rows: list[bytes], private: Ed25519PrivateKey, like: Path) -> None:
+    """Put a checkpoint over these rows there, of the same origin as that one."""
+    origin = parse_checkpoint(like.read_bytes()).origin
+    key = verifier_key(origin, private.public_key().public_bytes_raw())
+    tree = Tree()
+    tree.extend(rows)
+    body = body_of(origin, tree.head())
+    note = format_note(body, [NoteSignature(origin, key.key_id, private.sign(body))])
+    (place / "ledger.checkpoints" / f"{note_name(len(rows), key)}.note").write_bytes(note)
+
+
+KINDS: dict[str, Callable[[Path, More], str]] = {
     "edited-cost": edited_cost,
     "dropped-row": dropped_row,
     "swapped-rows": swapped_rows,
@@ -239,5 +298,5 @@ KINDS: dict[str, Callable[[Path, Path | None], str]] = {
     "edited-month": edited_month,
     "removed-month": removed_month,
     "re-signed": resigned,
-    "other-checkpoints": rolled_back,
+    "other-checkpoints": other_checkpoints,
 }

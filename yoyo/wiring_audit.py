@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _PASSWORD: Final = "YOYO_KEY_PASSWORD"  # noqa: S105 (its name)
 # From here on DuckDB's own start is worth it.
 _LARGE_BYTES: Final = 50_000_000
+# A teardown waits for the copies, and what is not copied now is at the next checkpoint.
+_COPY_PATIENCE_S: Final = 15.0
 _MAX_NOTE_BYTES: Final = 64 * 1024
 
 
@@ -71,16 +73,19 @@ def make_note_key(path: Path, origin: str, env: Mapping[str, str]) -> VerifierKe
     from yoyo.core.audit.note import format_vkey
     from yoyo.drivers.keys.notes import make_key
 
-    key = make_key(path, origin, _password(env))
     beside = path.with_suffix(".vkey")
+    key = make_key(path, origin, _password(env), beside=beside)
     try:
         with beside.open("x", encoding="utf-8") as file:
             file.write(format_vkey(key) + "\n")
     except OSError as error:
+        # It has signed nothing yet; and without its other half nobody could check it.
+        for half in (beside, path):
+            half.unlink(missing_ok=True)
         raise CheckpointFailed(
-            f"The key {path} was made, but its public half could not be kept as {beside}.",
+            f"No key was made: its public half could not be kept as {beside}.",
             why=f"{error.strerror or error}.",
-            fix=f"Keep this for whoever audits: {format_vkey(key)}",
+            fix="Make room there, or name another file with --out.",
         ) from error
     return key
 
@@ -156,7 +161,7 @@ def audit_context(
         locks=FileLocks(state_dir, clock),
         signer=_signer(chosen, env),
         verifier=cache(note_verifier),
-        copy_to=None if copy_to is None else cache(lambda: _store(copy_to)),
+        copy_to=None if copy_to is None else cache(lambda: _second(copy_to)),
     )
 
 
@@ -174,6 +179,12 @@ def _signer(chosen: AuditSettings, env: Mapping[str, str]) -> Callable[[], NoteS
         return CommandNoteSigner(command, read_vkey(str(chosen.public_key)))
 
     return cache(by_command)
+
+
+def _second(chosen: StoreSettings) -> Objects:
+    from yoyo.wiring_stores import objects_for
+
+    return objects_for(chosen, patience_s=_COPY_PATIENCE_S)
 
 
 def _store(chosen: StoreSettings) -> Objects:
@@ -240,7 +251,8 @@ def _in_files(path: Path) -> list[tuple[str, bytes]]:
     try:
         paths = [path]
         if path.is_dir():
-            paths = sorted(p for p in path.rglob("*") if p.suffix in (".note", ".vkey"))
+            ends = (".note", ".vkey")  # of files alone: a pipe among them would never end
+            paths = sorted(p for p in path.rglob("*") if p.suffix in ends and p.is_file())
         found = []
         for each in paths:
             with each.open("rb") as file:

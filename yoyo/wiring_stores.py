@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import StoreSettings
@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from yoyo.ports.objects import Objects
 
 
-def objects_for(store: StoreSettings) -> Objects:
-    """The store at that address.
+# As GcsObjects has it by itself.
+_PATIENCE_S: Final = 60.0
+
+
+def objects_for(store: StoreSettings, *, patience_s: float = _PATIENCE_S) -> Objects:
+    """The store at that address; `patience_s` is how long what may pass by itself is tried again.
 
     Raises:
         DriverUnavailable: the extra that it needs is not installed.
@@ -24,7 +28,12 @@ def objects_for(store: StoreSettings) -> Objects:
     try:
         from yoyo.drivers.gcs.objects import GcsObjects
 
-        return GcsObjects(store.url, endpoint=store.endpoint, credentials=store.credentials)
+        return GcsObjects(
+            store.url,
+            endpoint=store.endpoint,
+            credentials=store.credentials,
+            patience_s=patience_s,
+        )
     except ModuleNotFoundError as error:
         raise DriverUnavailable(
             "The store in Google Cloud Storage cannot be used.",

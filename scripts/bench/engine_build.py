@@ -38,6 +38,9 @@ class Phases:
     def phase(self, name: str, detail: str = "") -> None:  # noqa: ARG002 - the port has it
         self.begun.append((name, time.monotonic()))
 
+    def note(self, text: str) -> None:
+        pass
+
     def steps(self, steps: tuple[BootStep, ...]) -> None:
         pass
 

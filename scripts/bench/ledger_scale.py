@@ -4,9 +4,11 @@
 
 The ledger is made for the occasion in the temporary directory (290 bytes a row): 40 tenants on
 three nodes over eleven months. Whole processes are compared, from start to exit, with the file in
-the page cache; the ratio is the median of the pairwise ones. `cost_s` is with rows that were proved
-well-formed before; `first_cost_s` is the first reading, which proves them. Sealed: the same
-rows cut into months, with the Parquet cache made; `seal_cost_s` is the reading that makes it.
+the page cache, in turns. `ratio` is the median of the pairs' in time, `cpu_ratio` in processor
+time, which other load on the machine changes less. yoyo keeps nothing of a live file: each
+reading is like the first. Sealed: the same rows cut into months, with the Parquet cache made; the
+reference reads the same rows, the months from that cache and the running month as CSV.
+`seal_cost_s` is the reading that makes the cache.
 Prints one JSON object and writes it to docs/benchmarks/ledger_scale.json.
 
 Few jobs in each life make many rows that are no jobs, which `cost` takes one by one:
@@ -48,8 +50,8 @@ MEASURE = """
 import resource, subprocess, sys, time
 begun = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
-      done.returncode)
+wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, used.ru_maxrss, used.ru_utime + used.ru_stime, done.returncode)
 """
 
 
@@ -109,15 +111,15 @@ def generate(path: Path, rows: int, jobs: int) -> list[Path]:
     return sealed[:-1]
 
 
-def measured(*command: str) -> tuple[float, float]:
-    """Seconds from start to exit, and the peak memory in MB."""
+def measured(*command: str) -> tuple[float, float, float]:
+    """Seconds from start to exit, the peak memory in MB, and processor seconds."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], check=True, capture_output=True, text=True
     )
-    seconds, peak, code = done.stdout.split()
+    seconds, peak, cpu, code = done.stdout.split()
     if code != "0":
         raise SystemExit(f"{command[:6]} ended with {code}: {done.stderr[-500:]}")
-    return float(seconds), int(peak) / 1024
+    return float(seconds), int(peak) / 1024, float(cpu)
 
 
 def yoyo(*words: str) -> tuple[str, ...]:
@@ -147,6 +149,9 @@ def compared(ours: tuple[str, ...], theirs: tuple[str, ...]) -> dict[str, float]
         "figure_s": round(statistics.median(mine[0] for mine, _ in pairs), 2),
         "reference_s": round(statistics.median(other[0] for _, other in pairs), 2),
         "ratio": round(statistics.median(mine[0] / other[0] for mine, other in pairs), 2),
+        "cpu_s": round(statistics.median(mine[2] for mine, _ in pairs), 2),
+        "reference_cpu_s": round(statistics.median(other[2] for _, other in pairs), 2),
+        "cpu_ratio": round(statistics.median(mine[2] / other[2] for mine, other in pairs), 2),
         "peak_mb": round(max(mine[1] for mine, _ in pairs), 1),
     }
 
@@ -167,9 +172,11 @@ def main() -> None:
         first = measured(*yoyo(*cost, str(path)))
         seal = measured(*yoyo(*cost, str(live)))
         cached = ", ".join(f"'{live.with_suffix('.cache')}/{m.stem[-7:]}.parquet'" for m in months)
+        needed = "SELECT moduleId, timestamp_utc, cost_usd, gpu_seconds FROM"
+        sealed = f"({needed} read_parquet([{cached}]) UNION ALL {needed} {typed_csv(live)})"
         results = {
             "cost": compared(yoyo(*cost, str(path)), own_query(typed_csv(path))),
-            "cost_sealed": compared(yoyo(*cost, str(live)), own_query(f"read_parquet([{cached}])")),
+            "cost_sealed": compared(yoyo(*cost, str(live)), own_query(sealed)),
             "show_job": compared(
                 yoyo("ledger", "show", "--job", job, "--json", "--file", str(path)),
                 ("grep", "-F", job, str(path)),

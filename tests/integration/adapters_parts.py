@@ -19,6 +19,7 @@ from sigstore_lab import SigstoreLab
 from tiny_lora import write_lora
 
 from yoyo.drivers.local.smoke_model import ensure
+from yoyo.model.ledger import LEDGER_NODE
 
 BUILDER_ID: Final = "https://trainer.example/1"
 SUITE: Final = "tone-2026-11"
@@ -76,6 +77,11 @@ class AdapterPlace(Place):
     @property
     def proofs(self) -> Path:
         return self.root / "ledger.proofs"
+
+    def load_decisions(self) -> list[Path]:
+        """The records of decisions to load adapters, of all the records beside the ledger."""
+        kept = sorted(self.proofs.glob("*.json"))
+        return [path for path in kept if "in-toto" in json.loads(path.read_bytes())["_type"]]
 
     def settle_on(self, *, more: str = "", **trust: Any) -> None:
         """Write yoyo.yaml; `trust` are other values than those that were set up."""
@@ -150,11 +156,11 @@ class AdapterPlace(Place):
         return digest
 
     def rows(self) -> list[dict[str, str]]:
-        """The ledger's rows."""
+        """The ledger's rows but those about itself."""
         if not self.ledger.exists():
             return []
         with self.ledger.open(newline="") as file:
-            return list(csv.DictReader(file))
+            return [row for row in csv.DictReader(file) if row["node_id"] != LEDGER_NODE]
 
     def sound(self) -> None:
         """The ledger has no problem, and nothing is left of the node."""

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from yoyo.model.ledger import LEDGER_NODE
+
 YOYO = str(Path(sys.executable).parent / "yoyo")
 
 CONFIG = """\
@@ -98,12 +100,13 @@ class Place:
         return self.json("status")["nodes"][0]
 
     def events(self) -> list[str]:
-        """Type, status and error code of every row."""
+        """Type, status and error code of every row but those about the ledger itself."""
         lines = self.run("ledger", "show", "--json").stdout.splitlines()
         rows = [json.loads(line) for line in lines]
         return [
             " ".join(filter(None, (r["event_type"], r["completion_status"], r["error_code"])))
             for r in rows
+            if r["node_id"] != LEDGER_NODE
         ]
 
     def processes(self) -> list[int]:

@@ -52,7 +52,9 @@ def jobs(place: AdapterPlace) -> list[tuple[str, str]]:
 
 def check_proof(place: AdapterPlace, proof: str, digests: dict[str, str]) -> None:
     """The record names what was loaded, and by whom each statement was signed."""
-    said = json.loads((place.proofs / f"{proof.removeprefix('sha256:')}.json").read_bytes())
+    path = place.proofs / f"{proof.removeprefix('sha256:')}.json"
+    assert path in place.load_decisions()
+    said = json.loads(path.read_bytes())
     subjects = {each["name"]: f"sha256:{each['digest']['sha256']}" for each in said["subject"]}
     assert subjects == digests
     for each in said["predicate"]["urn:yoyo:signers:v1"]:

@@ -57,13 +57,16 @@ def test_up_ask_status_monitor_down_ledger(here: Place) -> None:
     ]
     report = here.json("ledger", "verify", "--strict")
     assert report["ok"]
-    assert report["rows"] == 6
+    assert report["rows"] == 7  # the session's comes first
+    first = here.run("ledger", "show", "--node", "ledger").stdout.splitlines()
+    assert [line.split()[0] for line in first] == ["1"]
+    assert "session/" in first[0]
 
 
 def test_every_row_of_a_life_carries_its_id_and_module(here: Place) -> None:
     here.run("up")
     here.run("down", "--now", "--delete")
-    lines = here.run("ledger", "show", "--json").stdout.splitlines()
+    lines = here.run("ledger", "show", "--node", "local", "--json").stdout.splitlines()
     rows = [json.loads(line) for line in lines]
     assert len({row["job_id"] for row in rows}) == 1
     assert {row["moduleId"] for row in rows} == {"demo"}

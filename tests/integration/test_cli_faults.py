@@ -178,7 +178,7 @@ def tampered(here: Place, kind: str) -> None:
     lines = here.ledger.read_bytes().splitlines(keepends=True)
     match kind:
         case "edited":
-            lines[2] = lines[2].replace(b"success", b"timeout", 1)
+            lines[3] = lines[3].replace(b"success", b"timeout", 1)
         case "dropped":
             del lines[2]
         case "swapped":
@@ -189,7 +189,9 @@ def tampered(here: Place, kind: str) -> None:
             lines = [line.replace(b"\n", b"\r\n") for line in lines]
         case "nul":
             lines[2] = lines[2][:20] + b"\0" + lines[2][21:]
-    here.ledger.write_bytes(b"".join(lines))
+    content = b"".join(lines)
+    assert content != here.ledger.read_bytes()
+    here.ledger.write_bytes(content)
 
 
 @pytest.mark.parametrize("kind", ["edited", "dropped", "swapped", "two headers", "crlf", "nul"])

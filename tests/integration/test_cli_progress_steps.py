@@ -34,3 +34,15 @@ def test_what_a_node_says_is_no_markup_and_moves_no_cursor() -> None:
 def test_a_step_that_runs_says_how_far_it_is() -> None:
     assert step_text(RUNNING) == "weights 40% 12 s"
     assert step_text(RUNNING._replace(state="skipped")) == "weights skipped 12 s"
+
+
+def test_a_note_stays_when_its_phase_is_done() -> None:
+    err = io.StringIO()
+    with LiveProgress(Output(json=False, stdout=io.StringIO(), stderr=err)) as progress:
+        progress.phase("signing", "the ledger")
+        progress.note("ledger: no checkpoint was signed: [red]\x1b[2Jnot read[/]")
+        progress.phase("stopping")
+    lines = err.getvalue().splitlines()
+    (said,) = [line for line in lines if "no checkpoint" in line]
+    assert "[red]" in said
+    assert "\x1b[2J" not in err.getvalue()

@@ -212,6 +212,17 @@ def test_sealing_in_between_is_noticed(tmp_path: Path) -> None:
         PlainAccounts().read((live,), EVERYTHING)
 
 
+def test_a_live_file_without_its_header_has_one_bad_row(tmp_path: Path) -> None:
+    lines = lines_of([an_entry(random.Random(5), number) for number in range(10)])
+    path = tmp_path / "ledger.csv"
+    path.write_bytes(b"".join(lines))
+    found = PlainAccounts().read((LedgerPart(path, 1, None),), EVERYTHING)
+    assert (found.rows_read, found.bad_rows) == (10, 1)
+    path.write_bytes(b"".join(lines[2:]))
+    with pytest.raises(LedgerUnreadable, match="sealed while"):
+        PlainAccounts().read((LedgerPart(path, 1, None),), EVERYTHING)
+
+
 def test_a_missing_file_has_no_rows_and_a_directory_is_none(tmp_path: Path) -> None:
     missing = LedgerPart(tmp_path / "ledger.csv", 1, None)
     assert PlainAccounts().read((missing,), EVERYTHING) == Accounts((), (), 0, 0, None, None)

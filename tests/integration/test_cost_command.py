@@ -169,3 +169,16 @@ def test_the_engines_agree(year: Path) -> None:
     by = ("--by", "module,month", "--until", "2026-11")
     plain = document(year, *by, "--engine", "plain")
     assert document(year, *by, "--engine", "duckdb") == plain
+
+
+def test_a_file_that_duckdb_cannot_take_is_named(year: Path, tmp_path: Path) -> None:
+    text = (year / "ledger.csv").read_bytes()
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_bytes(text)
+    bad.write_bytes(text.replace(b",JOB_START,", b",JOB_BEGIN,", 1))
+    found = {
+        path.name: document(year, "--engine", "duckdb", "--file", str(path))["notes"]
+        for path in (good, bad)
+    }
+    assert not any("line by line" in note for note in found["good.csv"])  # type: ignore[attr-defined]
+    assert any("could not take bad.csv" in note for note in found["bad.csv"])  # type: ignore[attr-defined]

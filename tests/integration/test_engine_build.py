@@ -34,6 +34,9 @@ class Phases:
     def phase(self, name: str, detail: str = "") -> None:
         self.names.append(name)
 
+    def note(self, text: str) -> None:
+        pass
+
     def steps(self, steps: tuple[BootStep, ...]) -> None:
         pass
 

@@ -15,7 +15,6 @@ from cli import Place
 from ledger_parts import NOTE
 from trace_parts import E, Story
 
-from yoyo.errors import NotSupported
 from yoyo.model.ledger import BadRow, Row
 from yoyo.model.row_filter import RowFilter
 from yoyo.ops.ledger import follow_rows, last_rows
@@ -107,11 +106,6 @@ def test_sealing_does_not_break_it_off(story: Story) -> None:
 
     steps: list[Callable[[], object]] = [lambda: story.job("a"), seal, lambda: story.job("b")]
     assert followed(story, RowFilter(), 1, steps) == [2, 3, 4, 5, 6, 7]
-
-
-def test_a_ledger_that_cannot_be_followed_says_so() -> None:
-    with pytest.raises(NotSupported):
-        follow_rows(object(), RowFilter(), 1, print, lambda: None)  # type: ignore[arg-type]
 
 
 def test_the_last_rows_of_a_filter_come_in_order(story: Story) -> None:

@@ -23,6 +23,7 @@ from monitor_install_parts import (
 
 from yoyo.drivers.files.writer import AtomicFileWriter
 from yoyo.errors import MonitorNotInstallable
+from yoyo.model.settings import AuditSettings, StoreSettings
 from yoyo.ops.monitor_install import (
     render,
     systemd_quote,
@@ -143,6 +144,27 @@ def test_a_state_directory_elsewhere_is_writable_too(tmp_path: Path) -> None:
         templates=templates,
     )
     assert words_of(value(service.text, "ReadWritePaths")) == ["-/srv/yoyo", "-/var/lib/yo yo"]
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("file:///srv/copies%20of/it", ["-/srv/copies of/it"]),
+        ("file:///srv/yoyo/copies", []),
+        ("gs://auditors/ledger", []),
+    ],
+)
+def test_copies_of_checkpoints_may_be_written(url: str, more: list[str]) -> None:
+    chosen = AuditSettings(copy_to=StoreSettings(url))
+    service, _ = render(
+        "systemd",
+        node_settings(),
+        settings=settings_in(Path("/srv/yoyo"))._replace(audit=chosen),
+        executable="/bin/true",
+        user="alice",
+        templates=templates,
+    )
+    assert words_of(value(service.text, "ReadWritePaths")) == ["-/srv/yoyo", *more]
 
 
 @pytest.mark.parametrize("seconds", [1, 90, 420, 86_400 * 3])

@@ -66,7 +66,7 @@ class Here:
             open_session(
                 inner,
                 proofs or self.proofs,
-                FileSessionMarker(self.root / "state"),
+                FileSessionMarker(self.root / "state", self.path),
                 host,
                 place=str(self.path),
                 operator="me",
@@ -134,7 +134,8 @@ def test_an_offset_that_becomes_known_is_kept(here: Here) -> None:
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"version": 1}'])
 def test_a_damaged_or_lost_marker_only_opens_the_session_anew(here: Here, damage: str) -> None:
     here.command(GivenHost()).append(NOTE)
-    (here.root / "state/session.json").write_text(damage)
+    (marker,) = (here.root / "state").glob("session-*.json")
+    marker.write_text(damage)
     here.command(GivenHost()).append(NOTE)
     assert here.codes() == [SESSION, "note", SESSION, "note"]
 
@@ -264,7 +265,16 @@ def test_a_command_that_was_overtaken_writes_no_second_session(here: Here) -> No
 
 
 def test_a_marker_that_another_command_holds_is_waited_for_and_then_passed(here: Here) -> None:
-    with FileSessionMarker(here.root / "state").hold() as alone:
+    with FileSessionMarker(here.root / "state", here.path).hold() as alone:
         assert alone
         here.command(GivenHost()).append(NOTE)
     assert here.codes() == [SESSION, "note"]
+
+
+def test_two_ledgers_of_one_state_directory_each_have_their_session(here: Here) -> None:
+    other = Here(here.root)
+    other.path = here.root / "other.csv"
+    for _ in range(3):
+        here.command(GivenHost()).append(NOTE)
+        other.command(GivenHost()).append(NOTE)
+    assert here.codes() == other.codes() == [SESSION, "note", "note", "note"]

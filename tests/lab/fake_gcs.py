@@ -33,6 +33,7 @@ class FakeGcs:
     Args:
         accept: says whether a bearer token is good, "" for none; None: everyone is let in.
         read_only: says whether a token may only read.
+        create_only: says whether a token may only make objects where there are none.
         md5: keep an MD5 of each object, which costs most of the time of a write. Composed objects
             have none either way.
     """
@@ -45,10 +46,11 @@ class FakeGcs:
         port: int = 0,
         accept: Accept | None = None,
         read_only: Accept | None = None,
+        create_only: Accept | None = None,
         md5: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._store = Store(directory, accept, read_only, md5)
+        self._store = Store(directory, accept, read_only, md5, create_only)
         self._server = Server(host, port, self._store)
         self._host = host
         self._thread = threading.Thread(

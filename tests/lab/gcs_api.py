@@ -20,6 +20,9 @@ from gcs_wire import Answer, Call, document
 JSON = dict[str, Any]
 Accept = Callable[[str], bool]
 
+# What roles/storage.objectCreator lets an account do: no object is read, listed or deleted.
+# https://cloud.google.com/storage/docs/access-control/iam-roles
+CREATES = {"upload.media", "upload.multipart", "upload.resumable"}
 READS = {
     "media.get",
     "xml.get",
@@ -35,7 +38,12 @@ class Store:
     """The calls over a directory."""
 
     def __init__(
-        self, directory: Path, accept: Accept | None, read_only: Accept | None, md5: bool
+        self,
+        directory: Path,
+        accept: Accept | None,
+        read_only: Accept | None,
+        md5: bool,
+        create_only: Accept | None = None,
     ) -> None:
         self.disk = Disk(directory)
         self.faults = Faults()
@@ -44,6 +52,7 @@ class Store:
         self.violations: list[Violation] = self.uploads.violations
         self._accept = accept
         self._read_only = read_only
+        self._create_only = create_only
         self._uploading = {
             "upload.media": self.uploads.media,
             "upload.multipart": self.uploads.multipart,
@@ -89,6 +98,8 @@ class Store:
             raise ApiError(401, "Invalid Credentials", location="Authorization")
         if call.route.kind not in READS and self._read_only and self._read_only(token):
             raise ApiError(403, "Insufficient Permission", "insufficientPermissions")
+        if call.route.kind not in CREATES and self._create_only and self._create_only(token):
+            raise ApiError(403, "Caller does not have access to the object.", "forbidden")
 
     def _documented(self, call: Call) -> Answer:
         kind, method = call.route.kind, call.route.method

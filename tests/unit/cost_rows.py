@@ -101,9 +101,9 @@ class Maker:
     def fetch(self, seq: int) -> Row | None:
         return self.rows[seq - 1] if 0 < seq <= len(self.rows) else None
 
-    def accounts(self, by: Sequence[str]) -> Accounts:
+    def accounts(self, by: Sequence[str], grain: str = "hour") -> Accounts:
         """What a reader gives for that question: the definition, row by row."""
-        wanted = wanted_for(by)
+        wanted = wanted_for(by, grain)
         sums: dict[tuple[str, ...], JobSums] = {}
         for row in self.rows:
             entry = row.entry

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 
 from yoyo.core.cost.pieces import BASE, DISK, IDLE, RUNNING, UNSPLIT
 from yoyo.core.cost.table import costs
+from yoyo.core.cost.window import grain_of
 from yoyo.model.accounts import GROUPS, CostLine, CostTable
 
 D = Decimal
 PRICES = {"node-1": D("0.72"), "node-2": None}
 
 
-def answer(maker: Maker, by: Sequence[str] = (), **options: object) -> CostTable:
+def answer(
+    maker: Maker, by: Sequence[str] = (), grain: str = "hour", **options: object
+) -> CostTable:
     given = {"now": NOW, "hourly_prices": PRICES, **options}
-    accounts = maker.accounts(by)
-    return costs(accounts, by, fetch=maker.fetch, **given)  # type: ignore[arg-type]
+    accounts = maker.accounts(by, grain)
+    return costs(accounts, by, fetch=maker.fetch, grain=grain, **given)  # type: ignore[arg-type]
 
 
 def many(*numbers: int) -> tuple[Decimal, ...]:
@@ -188,6 +191,36 @@ def test_an_odd_end_is_widened_too() -> None:
     assert table.total.usd == 1
 
 
+def test_a_long_window_is_widened_to_days_and_says_so() -> None:
+    table = answer(one_life(), grain="day", since=NOW - timedelta(days=80), until=NOW)
+    assert table.since == NOW.replace(hour=0) - timedelta(days=80)
+    assert table.until == NOW.replace(hour=0) + timedelta(days=1)
+    assert any("whole days" in note for note in table.notes)
+    assert table.total.gpu_usd == D("0.72")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "grain"),
+    [(None, None, "day"), (None, 0, "day"), (-62, None, "hour"), (-63, None, "day"),
+     (-62, 0, "hour"), (-63, 0, "day"), (-100, -50, "hour")],
+)  # fmt: skip
+def test_the_grain_is_the_windows(since: int | None, until: int | None, grain: str) -> None:
+    def day(number: int | None) -> datetime | None:
+        return None if number is None else NOW + timedelta(days=number)
+
+    assert grain_of(day(since), day(until), NOW) == grain
+
+
+def test_by_the_day_lives_share_the_days_work() -> None:
+    maker = Maker()
+    maker.life("l", start=0, boot=0, end=1000, usd="1")
+    maker.life("m", start=7200, boot=0, end=10_200, usd="3")
+    maker.job("a", 100, seconds="400", tokens=1)
+    assert [answer(maker, grain=grain).total.work_seconds for grain in ("hour", "day")] == [400] * 2
+    assert answer(maker, grain="hour").total.idle_usd == D("3.6")
+    assert answer(maker, grain="day").total.idle_usd == D("3.6")
+
+
 def test_sums_of_the_longest_numbers_stay_exact() -> None:
     maker = Maker()
     for number, usd in enumerate(("999999999999999999", "0.000000000000000001")):
@@ -284,11 +317,12 @@ EVERY_BY = [list(names) for count in (1, 2) for names in combinations(GROUPS, co
 
 
 @settings(max_examples=60, deadline=None)
-@given(LIVES)
+@given(LIVES, st.sampled_from(["hour", "day"]))
 def test_the_total_is_the_same_whatever_it_is_grouped_by(
     lives: list[
         tuple[str, str, int, int, Decimal | None, list[tuple[int, Decimal, tuple[str, ...]]], bool]
     ],
+    grain: str,
 ) -> None:
     maker, at = Maker(), -900_000
     for number, (node, module, length, boot, usd, jobs, closed) in enumerate(lives):
@@ -303,7 +337,7 @@ def test_the_total_is_the_same_whatever_it_is_grouped_by(
                       adapters=adapters, node=node, module=module)  # fmt: skip
         at += 9_000
     plain = sum((row.entry.cost_usd or D(0) for row in maker.rows), D(0))
-    totals = {tuple(by): answer(maker, by) for by in EVERY_BY}
+    totals = {tuple(by): answer(maker, by, grain) for by in EVERY_BY}
     figures = ("gpu_usd", "idle_usd", "boot_usd", "gpu_seconds", "work_seconds", "boot_seconds",
                "unpriced", "tokens", "jobs", "billed_usd", "disk_usd")  # fmt: skip
     for table in totals.values():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
-from export_parts import Made, at, billed, rows_of, story
+from export_parts import PENDING, E, Made, at, billed, entry, rows_of, story, write
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_parts import open_ledger
 
 from yoyo.core.corrections import NO_CORRECTIONS, Corrections, corrections_of
 from yoyo.core.export.cells import csv_line, sheet_line, visible
 from yoyo.core.export.focus import COLUMNS, OLD_NAMES, FocusCharges, NodeFacts
 from yoyo.model.ledger import Row
+from yoyo.ops.export import ExportWanted, export_focus
 
 
 def charges(
@@ -137,10 +140,71 @@ def test_cells_say_what_was_in_them() -> None:
         '\'=1+1,\'-5,\'\\x09=x,plain,"a""b,c"\r\n'
     )
     assert csv_line(["\x1b[31m", "a\u202eb", "two\nlines"]) == (
-        "\\x1b[31m,a\\x202eb,two\\x0alines\n"
+        "\\x1b[31m,a\\u202eb,two\\x0alines\n"
     )
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
 def test_every_sign_that_begins_a_formula_is_defused(sign: str) -> None:
     assert sheet_line([sign + "SUM(A1)", "x"]) == f"'{sign}SUM(A1),x\r\n"
+
+
+def job(hours: float, name: str, tokens: int, module: str = "acme") -> Made:
+    done = entry(E.JOB_COMPLETE, name, tokens_processed=tokens, module_id=module)
+    return [(at(hours), entry(E.JOB_START, name, PENDING)), (at(hours), done)]
+
+
+def three_lives() -> Made:
+    """One that nobody closed with 100 tokens, a closed one with 7, an open one with 50."""
+    return [
+        (at(0), entry(E.BOOT_REQUEST, "l1", PENDING)),
+        *job(1, "j1", 100),
+        (at(2), entry(E.BOOT_REQUEST, "l2", PENDING)),
+        *job(3, "j2", 7),
+        (at(4), entry(E.TEARDOWN_COMPLETE, "l2", gpu_seconds=Decimal(60), cost_usd=Decimal(1))),
+        (at(5), entry(E.BOOT_REQUEST, "l3", PENDING)),
+        *job(6, "j3", 50),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "charged", "outside"),
+    [
+        ({}, ["7"], 150),
+        ({"since": at(2)}, ["7"], 50),
+        ({"until": at(5.5)}, ["7"], 100),
+        ({"modules": ("other",)}, [], 0),
+    ],
+)
+def test_no_token_is_lost_without_a_word(
+    more: dict[str, datetime], charged: list[str], outside: int
+) -> None:
+    made = [each for each in three_lives() if each[0] < more.get("until", at(99))]
+    fold, found = charges(made, **more)
+
+    assert [each["x_ConsumedTokens"] for each in found] == charged
+    assert fold.tokens_outside == outside
+
+
+def test_tokens_of_a_life_without_a_known_cost_are_in_no_charge() -> None:
+    made = [each for each in three_lives() if each[0] in (at(2), at(3))]
+    made.append((at(4), entry(E.TEARDOWN_COMPLETE, "l2", gpu_seconds=Decimal(60))))
+    fold, found = charges(made)
+    assert (found, fold.unpriced, fold.tokens_outside) == ([], 1, 7)
+
+
+def test_tokens_of_a_job_in_another_modules_life_are_in_no_charge_of_its_own() -> None:
+    made = [
+        (at(0), entry(E.BOOT_REQUEST, "l1", PENDING)),
+        *job(1, "j1", 9, "other"),
+        (at(2), entry(E.TEARDOWN_COMPLETE, "l1", gpu_seconds=Decimal(60), cost_usd=Decimal(1))),
+    ]
+    assert charges(made, modules=("other",))[0].tokens_outside == 9
+    assert charges(made, modules=("acme",))[0].tokens_outside == 0
+    assert charges(made)[1][0]["x_ConsumedTokens"] == "9"
+
+
+def test_the_command_says_how_many_tokens_are_in_no_charge(tmp_path: Path) -> None:
+    ledger = open_ledger(write(tmp_path / "ledger.csv", three_lives()))
+    done = export_focus(ledger, ExportWanted(), lambda _: None, account="a", nodes={})
+    assert any("150 token(s) in no charge" in note for note in done.notes)

@@ -121,3 +121,17 @@ def test_a_clock_set_back_does_not_end_a_span_before_it_begins() -> None:
 )
 def test_the_schema_refuses_what_is_no_otlp(broken: dict[str, Any]) -> None:
     assert not VALID.is_valid(broken)
+
+
+def test_past_the_most_open_jobs_the_oldest_is_forgotten_and_later_ones_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("yoyo.core.export.otel.MAX_OPEN", 2)
+    made: Made = [
+        (at(n), entry(EventType.JOB_START, f"j{n}", CompletionStatus.PENDING)) for n in range(4)
+    ]
+    made += [(at(5 + n), entry(EventType.JOB_COMPLETE, f"j{n}")) for n in (3, 2, 0)]
+    fold, documents = exported(made)
+
+    assert [attributes(each)["yoyo.job.id"] for each in spans(documents)] == ["j3", "j2"]
+    assert (fold.forgotten, fold.without_start, fold.unfinished) == (2, 1, 0)

@@ -253,3 +253,31 @@ def test_a_billed_disk_of_a_start_without_capacity_is_found() -> None:
 
 def test_an_outcome_without_an_intent_is_no_life() -> None:
     assert booked(life()[-1]).lives == ()
+
+
+def test_a_life_with_a_line_twice_is_not_bookable() -> None:
+    theirs = bill("0.80")
+    doubled = theirs._replace(lives=(theirs.lives[0]._replace(duplicates=1),), duplicates=1)
+    for what, bookable in ((theirs, 1), (doubled, 0)):
+        found = against(booked(*life()), what)
+        assert len(found.bookable) == bookable
+        (differs,) = [each for each in found.findings if each.kind == K.COST_DIFFERS]
+        assert differs.bookable is bool(bookable)
+    assert "more than once" in differs.cause
+    assert "--book" not in differs.fix
+
+
+def test_what_is_booked_is_told_apart_by_the_life_that_has_the_duplicates() -> None:
+    from yoyo.core.reconcile.bill import BillTally
+    from yoyo.model.reconcile import BillKind, BillLine
+
+    def line(number: int, request: str, digest: str) -> BillLine:
+        return BillLine(number, BillKind.MACHINE, "node-1", request, "r", NOON, NOON + HOUR,
+                        Decimal("0.5"), ZERO, digest)  # fmt: skip
+
+    tally = BillTally()
+    for each in (line(1, "a", "1"), line(2, "a", "1"), line(3, "b", "2")):
+        tally.take(each)
+    assert [(each.request_id, each.duplicates) for each in tally.bill().lives] == [
+        ("a", 1), ("b", 0),
+    ]  # fmt: skip

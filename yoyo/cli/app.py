@@ -55,8 +55,12 @@ def _root(
     pass
 
 
-def build(wanted: tuple[str, ...] = tuple(COMMANDS)) -> typer.Typer:
-    """The application with these commands. Typer works through every one it is given."""
+def build(wanted: tuple[str, ...] = tuple(COMMANDS), *, outline: bool = False) -> typer.Typer:
+    """The application with these commands. Typer works through every one it is given.
+
+    With `outline` they have their names and help, and neither options nor commands below them:
+    enough for the list of all.
+    """
     app = typer.Typer(
         name="yoyo",
         help="Bring a GPU node up, watch it, bring it down, and prove what it cost.",
@@ -70,16 +74,30 @@ def build(wanted: tuple[str, ...] = tuple(COMMANDS)) -> typer.Typer:
     for name in wanted:
         module, _, attribute = COMMANDS[name].partition(":")
         found: Any = getattr(import_module(f"yoyo.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
+        if outline:
+            _add_outline(app, name, found)
+        elif isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
             app.command(name)(found)
     return app
 
 
+def _add_outline(app: typer.Typer, name: str, found: Any) -> None:
+    def nothing() -> None:
+        pass
+
+    if isinstance(found, typer.Typer):
+        app.add_typer(typer.Typer(help=found.info.help), name=name)
+    else:
+        app.command(name, help=found.__doc__)(nothing)
+
+
 def app_for_argv() -> typer.Typer:
     """The application with the one command that is asked for; whole where it must know all."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked in COMMANDS and "_YOYO_COMPLETE" not in os.environ:
+    if "_YOYO_COMPLETE" in os.environ:
+        return build()
+    if asked in COMMANDS:
         return build((asked,))
-    return build()
+    return build(outline=sys.argv[1:] in ([], ["--help"]))

@@ -1,5 +1,6 @@
 """Commands beside the nodes: init, freeze, thaw, doctor, version."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -103,15 +104,25 @@ def doctor(
     with session(json=json, node=node, config=config, sets=sets) as work:
         from yoyo.cli.render import doctor_document, doctor_text
         from yoyo.errors import DoctorFailed
+        from yoyo.ops.audit.doctor import doctor as ledger_doctor
         from yoyo.ops.doctor import doctor as doctor_op
+        from yoyo.wiring_audit import audit_context_for, trusted_keys
 
         found = [(each.name, doctor_op(work.context(each))) for each in work.nodes()]
-        work.out.emit(doctor_document(found), lambda: doctor_text(found))
-        failed = sum(check.level == "fail" for _, checks in found for check in checks)
-        if failed:
-            raise DoctorFailed(
-                f"{failed} prerequisite(s) failed.", fix="Follow the remedies above."
-            )
+        settings = work.loaded.settings
+        proof = ledger_doctor(
+            audit_context_for(settings, os.environ), lambda: trusted_keys((), settings.audit)
+        )
+        every = (proof, *(checks for _, checks in found))
+        failed = sum(check.level == "fail" for checks in every for check in checks)
+        trouble = DoctorFailed(
+            f"{failed} prerequisite(s) failed.", fix="Follow the remedies above."
+        )
+        work.out.emit(
+            doctor_document(found, proof),
+            lambda: doctor_text(found, proof),
+            trouble if failed else None,
+        )
 
 
 def version(json: JsonOption = False) -> None:

@@ -200,6 +200,8 @@ ELSEWHERE = {
 
 def _add_elsewhere() -> None:
     """Add the one that is asked for: a module that is not imported costs nothing at start."""
+    if sys.argv[1:] == ["--help"]:
+        return  # the list of all commands says nothing of those below a group
     asked = sys.argv[2] if len(sys.argv) > 2 and sys.argv[1] == "ledger" else ""
     own = {each.callback.__name__ for each in app.registered_commands if each.callback}
     wanted = (asked,) if asked in ELSEWHERE else () if asked in own else tuple(ELSEWHERE)

@@ -121,11 +121,16 @@ def status(
     with session(json=json, node=node, config=config, sets=sets) as work:
         from yoyo.cli.watch import show_once, show_until_interrupted
         from yoyo.ops.status import status as status_op
+        from yoyo.wiring_watch import ledger_watch
 
         contexts = [work.context(each) for each in work.nodes()]
+        watched = ledger_watch(work.loaded.settings)
 
         def look() -> "list[NodeStatus]":
-            return [status_op(context) for context in contexts]
+            found = [status_op(context) for context in contexts]
+            # After the look: what it books is signed, where a machine has stopped.
+            note = watched() if watched is not None else ""
+            return [each._replace(notes=(*each.notes, note)) for each in found] if note else found
 
         if watch:
             show_until_interrupted(work.out, look, interval)

@@ -161,6 +161,10 @@ class PlainProgress:
         """One line for the phase that begins."""
         self._output.note(f"{name}: {detail}" if detail else name)
 
+    def note(self, text: str) -> None:
+        """One line."""
+        self._output.note(text)
+
     def steps(self, steps: "tuple[BootStep, ...]") -> None:
         """One line for each step whose state has changed."""
         for step in steps:

@@ -31,6 +31,10 @@ class LiveProgress:
         self._status = self._console.status(text)
         self._status.start()
 
+    def note(self, text: str) -> None:
+        """A line above the phase at work; it stays when that is done."""
+        self._console.print(escape(clean(text)))
+
     def steps(self, steps: tuple[BootStep, ...]) -> None:
         """Show the steps at work behind the phase; those that are done stay as lines."""
         for step in steps:

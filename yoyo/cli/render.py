@@ -82,15 +82,18 @@ def down_text(result: "DownResult") -> str:
     return "\n".join(lines)
 
 
-def doctor_document(found: "Sequence[tuple[str, list[Check]]]") -> dict[str, Any]:
-    """The doctor's findings for machines."""
-    return {"nodes": [{"node_id": name, "checks": checks} for name, checks in found]}
+def doctor_document(
+    found: "Sequence[tuple[str, list[Check]]]", proof: "list[Check]"
+) -> dict[str, Any]:
+    """The doctor's findings for machines; `proof` is about the ledger, which all nodes share."""
+    nodes = [{"node_id": name, "checks": checks} for name, checks in found]
+    return {"nodes": nodes, "ledger": proof}
 
 
-def doctor_text(found: "Sequence[tuple[str, list[Check]]]") -> str:
+def doctor_text(found: "Sequence[tuple[str, list[Check]]]", proof: "list[Check]") -> str:
     """The doctor's findings for people."""
     lines = []
-    for name, checks in found:
+    for name, checks in (*found, ("the ledger's proof", proof)):
         lines.append(f"{name}:")
         for check in checks:
             lines.append(f"  {check.level:<5} {check.name:<14} {check.finding}")

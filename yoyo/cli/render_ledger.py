@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 from yoyo.cli.output import Output, json_line
 from yoyo.cli.render import moment
 from yoyo.core.unsafe_text import UNSAFE, shown
-from yoyo.model.ledger import ADAPTERS_NODE, RESERVED_NODES, BadRow, Row, VerifyReport
+from yoyo.model.ledger import (
+    ADAPTERS_NODE,
+    RESERVED_NODES,
+    SESSION,
+    BadRow,
+    OpenIntent,
+    Row,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN_CHARS = 400  # of one field in a line for people; no field that yoyo writes is as long
 _BAD_ROWS_NOTED = 20
+_SESSION_CHARS = len("session/") + 8  # of a boot's random id, for people
 
 
 def visible(text: str, limit: int = _SHOWN_CHARS) -> str:
@@ -30,7 +39,8 @@ def row_document(row: Row | BadRow) -> dict[str, Any]:
     """
     if isinstance(row, BadRow):
         raw = row.raw.decode("utf-8", "backslashreplace")
-        return {"line": row.line, "bad": row.reason, "raw": raw}
+        place = {"file": row.file} if row.file else {}  # no key: the live file
+        return {**place, "line": row.line, "bad": row.reason, "raw": raw}
     entry = row.entry
     return {
         "line": row.line,
@@ -58,10 +68,14 @@ def _decimal(value: Decimal | None) -> str | None:
     return None if value is None else format(value, "f")
 
 
+def _place(found: BadRow | OpenIntent) -> str:
+    return f"{found.file} line {found.line}" if found.file else f"line {found.line}"
+
+
 def row_text(row: Row | BadRow) -> str:
     """One line for people."""
     if isinstance(row, BadRow):
-        return f"line {row.line}: BAD ROW: {visible(row.reason)}"
+        return f"{_place(row)}: BAD ROW: {visible(row.reason)}"
     entry = row.entry
     figures = []
     if entry.tokens_processed is not None:
@@ -77,7 +91,8 @@ def row_text(row: Row | BadRow) -> str:
         status += f" {visible(entry.error_code)}"
     # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
     words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
-    job = visible(entry.job_id if words else entry.job_id[-12:])
+    short = entry.job_id[: _SESSION_CHARS if entry.error_code == SESSION else None]
+    job = visible(short if words else entry.job_id[-12:])
     return (
         f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
         f"{entry.module_id:<10}  {job:<12}  {status:<9}  {visible(entry.operator_id)}"
@@ -156,12 +171,12 @@ def verify_text(path: "Path", report: VerifyReport) -> str:
         lines.append(f"to        {report.last_time}")
     chain = "intact" if report.problem_count == 0 else f"{report.problem_count} PROBLEM(S)"
     lines.append(f"chain     {chain}")
-    lines += [f"  line {bad.line}: {visible(bad.reason)}" for bad in report.problems[:20]]
+    lines += [f"  {_place(bad)}: {visible(bad.reason)}" for bad in report.problems[:20]]
     if report.problem_count > 20:
         lines.append(f"  ... and {report.problem_count - 20} more")
     lines.append(f"unpaired  {len(report.open_intents)} open intent(s)")
     lines += [
-        f"  line {o.line}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp}"
+        f"  {_place(o)}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp}"
         for o in report.open_intents[:20]
     ]
     if report.torn_tail_bytes:

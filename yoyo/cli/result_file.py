@@ -16,9 +16,17 @@ def result_file(path: Path) -> Iterator[IO[str]]:
     A reader sees the old file or the new one, never a part; mode 0644 less the umask.
 
     Raises:
-        StateUnwritable: no room, no permission, no such directory, or a directory is there.
+        StateUnwritable: no room, no permission, no such directory, or there is a directory or a
+            ledger.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if _is_ledger(path):
+        raise StateUnwritable(
+            f"{path} was not written: a ledger is there.",
+            why="A ledger is never replaced by what is made of it.",
+            fix="Name another file: -o FILE.",
+        )
+    # A name that was never used: one who was killed may have left a part of the same number.
+    part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
         with part.open("x", encoding="utf-8", newline="") as file:
             try:
@@ -35,3 +43,15 @@ def result_file(path: Path) -> Iterator[IO[str]]:
             why=f"{error.strerror or error}.",
             fix="Name another file: -o FILE, in a directory that you may write to.",
         ) from error
+
+
+def _is_ledger(path: Path) -> bool:
+    from yoyo.core.ledger_format import HEADER
+
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(HEADER)) == HEADER
+    except OSError:
+        return False

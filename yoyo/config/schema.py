@@ -28,6 +28,8 @@ VERSION: Final = 1
 # llama.cpp's --cache-type-k/-v (common/arg.cpp, kv_cache_types), b6000 and later.
 CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
+PRICED: Final = "on `gce` that of the price table, else unknown"
+
 
 def _duration(path: str, default: str, doc: str, low: int = 1) -> Key:
     return Key(f"guards.{path}", "duration", doc, default, low=low, high=YEAR_S)
@@ -146,8 +148,8 @@ NODE_KEYS: Final = (
     _duration("job_lease", "15m", "A job without a sign of life counts as work for so long."),
     _usd("budget.day_usd", "no cap", "`up` refuses beyond this spend on one UTC day."),
     _usd("budget.month_usd", "no cap", "`up` refuses beyond this spend in one UTC month."),
-    _usd("prices.hourly_usd", "unknown", "Price of one hour of the node."),
-    _usd("prices.disk_gb_month_usd", "unknown", "Price of one GB of disk for a month (730 h)."),
+    _usd("prices.hourly_usd", PRICED, "Price of one hour of the node."),
+    _usd("prices.disk_gb_month_usd", PRICED, "Price of one GB of disk for a month (730 h)."),
     Key(
         "hardware.memory_bandwidth_gb_s", "decimal",
         "Memory bandwidth of what runs the model, for the tokens/s roofline; 1 GB = 1e9 bytes.",
@@ -167,8 +169,8 @@ SECTIONS: Final = {
     "engine": "How the engine is started.",
     "guards": "When the node is stopped by itself. Durations: `90s`, `30m`, `1h30m`, `2d`, or "
     "whole seconds.",
-    "budget": "Spending caps; they need `prices.hourly_usd`.",
-    "prices": "What the node costs.",
+    "budget": "Spending caps; they need a price: `prices.hourly_usd`, or on `gce` the price table.",
+    "prices": "What the node costs. One of these set by you turns the price table off for both.",
     "hardware": "Facts for the roofline.",
     "weights": "The model file of a remote node.",
     "bundle": "The prebuilt engine of a remote node.",

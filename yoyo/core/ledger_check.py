@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from hashlib import sha256
 from operator import add, gt, itemgetter
+from typing import Any
 
 from yoyo.core.ledger_columns import columns_of, well_formed
 from yoyo.core.ledger_format import (
@@ -32,6 +33,21 @@ _TAIL = HASH_CHARS + 1  # the last comma and the hash
 _PREFIX = itemgetter(slice(None, -_TAIL))  # a line up to its last comma
 
 _THOUSAND = tuple(f"{number:03d}" for number in range(1000))
+
+
+def is_saved(document: dict[str, Any]) -> bool:
+    """Whether that is what `LedgerCheck.saved` gives."""
+    head = [document.get(name) for name in ("row_hash", "last_time")]
+    pairs = [document.get(name) for name in ("jobs", "lives")]
+    return (
+        isinstance(document.get("seq"), int)
+        and all(isinstance(each, str) for each in head)
+        and all(isinstance(each, list) and all(map(_is_triple, each)) for each in pairs)
+    )
+
+
+def _is_triple(found: object) -> bool:
+    return isinstance(found, list) and [type(each) for each in found] == [str] * 3
 
 
 class LedgerCheck:
@@ -69,6 +85,29 @@ class LedgerCheck:
     def resume_at(self, seq: int) -> None:
         """The rows before that one are not there; the next one's hash is taken as it stands."""
         self._next_seq, self._prev_hash = seq, None
+
+    def saved(self) -> dict[str, Any] | None:
+        """What `resume` goes on from, as JSON has it; None: there is no row, or a problem."""
+        if self._head is None or self._problem_count:
+            return None
+        seq, row_hash = self._head
+        return {
+            "seq": seq,
+            "row_hash": row_hash,
+            "last_time": self._last_time.decode(),
+            **self._pairing.saved(),
+        }
+
+    def resume(self, saved: dict[str, Any], name: str, line: int) -> None:
+        """Go on after a row up to which all was found sound, in line `line` of that file.
+
+        The report is then of the rows after it; its open intents of before are in no line.
+        """
+        self._next_seq, self._prev_hash = saved["seq"] + 1, saved["row_hash"].encode()
+        self._head = LedgerHead(saved["seq"], saved["row_hash"])
+        self._first_time = self._last_time = saved["last_time"].encode()
+        self._files, self._line, self._header_due = [(name, 0)], line, False
+        self._pairing.resume(saved)
 
     def add_problem(self, reason: str) -> None:
         """Note what is wrong with the present file as a whole, or with how it goes on."""

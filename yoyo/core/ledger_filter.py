@@ -19,11 +19,12 @@ from yoyo.core.ledger_format import (
     quoted,
     timestamp_text,
 )
-from yoyo.model.ledger import BadRow, Row
+from yoyo.model.ledger import BadRow, EventType, Row
 from yoyo.model.row_filter import RowFilter
 
 # A line begins with the event_id, a comma and the time, each of one length.
 _STAMP = slice(37, 64)
+_JOB_TYPES = frozenset((str(EventType.JOB_START), str(EventType.JOB_COMPLETE)))
 _SECOND_HEADER = HEADER[:-1]
 
 
@@ -42,6 +43,11 @@ def passes(row: Row, wanted: RowFilter) -> bool:
         and (not wanted.inputs or entry.input_hash in wanted.inputs)
         and (not wanted.events or row.event_id in wanted.events)
     )
+
+
+def line_filter(wanted: RowFilter) -> Callable[[bytes], bool]:
+    """Tells of a line whether its row may pass, from the words in it."""
+    return BlockFilter(wanted, 1).may_pass
 
 
 class BlockFilter:
@@ -91,7 +97,7 @@ class BlockFilter:
         """The lines that hold one of the best needles; the rest of the block is not split."""
         if len(self._best) > 1 or block.count(self._best[0]) > 8:
             for number, raw in enumerate(block.split(b"\n"), first):
-                if self._may_pass(raw):
+                if self.may_pass(raw):
                     yield from self._row(raw, number)
             return
         needle, number, seen = self._best[0], first, 0
@@ -103,11 +109,12 @@ class BlockFilter:
             number += block.count(b"\n", seen, begin)
             seen = begin
             raw = block[begin:end]
-            if self._may_pass(raw):
+            if self.may_pass(raw):
                 yield from self._row(raw, number)
             at = block.find(needle, end)
 
-    def _may_pass(self, raw: bytes) -> bool:
+    def may_pass(self, raw: bytes) -> bool:
+        """Whether that line holds what a row that passes must hold."""
         for needles in self._needles:
             if not any(needle in raw for needle in needles):
                 return False
@@ -141,13 +148,16 @@ def _seq_at_end(block: bytes, otherwise: int) -> int:
 def _needles(wanted: RowFilter) -> tuple[tuple[bytes, ...], ...]:
     """Per condition what a row that passes holds one of; the rarest condition first."""
     found = [tuple(event.encode() + b"," for event in wanted.events)]
+    # Nearly all rows are of jobs, and nearly every line has some node's name.
+    rare = () if _JOB_TYPES.intersection(wanted.types) else wanted.types
     for values in (
         wanted.jobs,
         wanted.inputs,
         wanted.codes,
+        rare,
         wanted.nodes,
         wanted.modules,
-        wanted.types,
+        () if rare else wanted.types,
         wanted.statuses,
     ):
         found.append(tuple(b"," + _spelt(value) + b"," for value in values))

@@ -61,6 +61,7 @@ class MonthsOver:
         self._before = before
         self._floor = month_after(sealed) if sealed else ""
         self._open: _Open | None = None
+        self._last_seq: int | None = None  # of the month before
         self.is_done = False
 
     def take(self, block: bytes) -> Iterator[MonthPiece]:
@@ -79,11 +80,11 @@ class MonthsOver:
             if self._open is not None:
                 if at > begin:
                     self._open.add(lines[begin:at])
-                yield self._open.end()
+                yield self._ended(self._open)
             if month >= self._before:
                 self._open, self.is_done = None, True
                 return
-            self._open, begin = _Open(month, _seq(lines[at])), at
+            self._open, begin = self._begun(month, lines[at]), at
         if self._open is not None:
             self._open.add(lines[begin:])
 
@@ -94,7 +95,18 @@ class MonthsOver:
             BadLine.
         """
         if self._open is not None:
-            yield self._open.end()
+            yield self._ended(self._open)
+
+    def _begun(self, month: str, line: bytes) -> _Open:
+        seq = _seq(line)
+        if self._last_seq is not None and seq != self._last_seq + 1:
+            raise BadLine(f"row {seq} stands below row {self._last_seq}")
+        return _Open(month, seq)
+
+    def _ended(self, month: _Open) -> MonthPiece:
+        piece = month.end()
+        self._last_seq = piece.last_seq
+        return piece
 
     def _month_of(self, line: bytes) -> str:
         month = line[_MONTH].decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 from yoyo.core.ledger_format import PAIRED
 from yoyo.model.ledger import EventType, OpenIntent
@@ -103,6 +104,26 @@ class Pairing:
             f"more than {MAX_OPEN} lives and jobs are open at once: "
             "from here on pairing is not checked in full"
         )
+
+    def saved(self) -> dict[str, Any]:
+        """What `resume` goes on from, as JSON has it. Not to be asked after an overflow."""
+        return {
+            "jobs": [
+                [_text(f) for f in (job, node, at)] for job, (node, _, at) in self._jobs.items()
+            ],
+            "lives": [
+                [_text(f) for f in (key, kind, at)] for key, (kind, _, at) in self._lives.items()
+            ],
+        }
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go on where another one was saved. In which lines its rows stand is not known."""
+        self._jobs = {
+            job.encode(): (node.encode(), 0, at.encode()) for job, node, at in saved["jobs"]
+        }
+        self._lives = {
+            key.encode(): (kind.encode(), 0, at.encode()) for key, kind, at in saved["lives"]
+        }
 
     def open_intents(self) -> list[OpenIntent]:
         """Intents without an outcome, in file order. A life that is up is none."""

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from yoyo.model.ledger import (
     ADAPTERS_NODE,
+    CLOSING,
     CORRECTIONS,
     DISK_COST,
+    OPENING,
     BadRow,
     CompletionStatus,
     EventType,
@@ -89,9 +91,6 @@ class Book:
         return [job for job in self.open_jobs.values() if job.node_id == node]
 
 
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
-
-
 def read_book(rows: Iterable[Row | BadRow]) -> Book:
     """Reduce rows in file order. Bad rows are kept aside; the good ones still count.
 
@@ -112,7 +111,7 @@ def read_book(rows: Iterable[Row | BadRow]) -> Book:
             _job(book, row)
         else:
             _lifecycle(book, row)
-            if row.entry.event_type in _CLOSING:
+            if row.entry.event_type in CLOSING:
                 money[row.seq] = _Booked(row, len(book.of(row.entry.node_id)) - 1)
     if corrections:
         _correct(book, corrections, money)
@@ -162,7 +161,7 @@ def _lifecycle(book: Book, row: Row) -> None:
     entry, kind = row.entry, row.entry.event_type
     lives = book.lives.setdefault(entry.node_id, [])
     life = lives[-1] if lives and lives[-1].job_id == entry.job_id else None
-    if life is None and kind in (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST):
+    if life is None and kind in OPENING:
         # A teardown request for an id the ledger never booted: a machine found by chance.
         life = Life(entry.job_id, entry.node_id, entry.module_id, row.timestamp)
         lives.append(life)
@@ -174,7 +173,7 @@ def _lifecycle(book: Book, row: Row) -> None:
         life = life._replace(teardown_at=row.timestamp)
     elif kind is EventType.ADAPTER_LOAD and entry.completion_status is CompletionStatus.SUCCESS:
         life = life._replace(adapters=entry.adapter_versions, proof=entry.input_hash)
-    elif kind in _CLOSING:
+    elif kind in CLOSING:
         life = life._replace(
             closed_at=row.timestamp,
             status=entry.completion_status,

@@ -44,6 +44,12 @@ class EventType(StrEnum):
     KV_POOL_SYNC = "KV_POOL_SYNC"
 
 
+# What begins a machine's life in the ledger: a teardown request alone is that of a machine that
+# was found by chance. And what ends it, and books its money.
+OPENING = (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST)
+CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
+
+
 class CompletionStatus(StrEnum):
     """How the recorded thing ended, or `pending` for an intent."""
 

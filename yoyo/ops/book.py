@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yoyo.core.prices import price_record
 from yoyo.errors import YoyoError
 from yoyo.model.ledger import DISK_COST, EventType
-from yoyo.model.prices import DISK, MACHINE
 
 if TYPE_CHECKING:
     from yoyo.model.ledger import Entry, Row
@@ -27,7 +25,7 @@ def booked(ctx: Context, entry: Entry) -> Row:
     if entry.event_type in _CLOSING and ctx.prove is not None:
         ctx.progress.phase("signing", "the ledger")
         for note in ctx.prove():
-            ctx.progress.phase("ledger", note)
+            ctx.progress.note(f"ledger: {note}")
     return row
 
 
@@ -39,6 +37,10 @@ def priced(ctx: Context, entry: Entry) -> Entry:
     """
     if entry.cost_usd is None or ctx.proofs is None or entry.input_hash:
         return entry
+    # Only here: most commands book no money, and all of them start.
+    from yoyo.core.prices import price_record
+    from yoyo.model.prices import DISK, MACHINE
+
     kind = DISK if entry.error_code == DISK_COST else MACHINE
     record = price_record(ctx.node, kind)
     if record is None:

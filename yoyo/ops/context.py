@@ -56,7 +56,7 @@ def require_sound(ledger: Ledger) -> None:
     Raises:
         LedgerCorrupt: a row is bad, so that spend and open lives are uncertain.
     """
-    report = ledger.verify()
+    report = ledger.recheck()
     if not report.ok:
         first = report.problems[0]
         raise LedgerCorrupt(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from yoyo.core.cost.table import costs
-from yoyo.core.cost.window import wanted_for
+from yoyo.core.cost.window import grain_of, wanted_for
 from yoyo.model.accounts import Accounts, CostTable
 from yoyo.model.ledger import Row
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from yoyo.model.settings import NodeSettings
     from yoyo.ports.accounts import AccountsReader
     from yoyo.ports.ledger import Ledger
+
+
+@runtime_checkable
+class _Telling(Protocol):
+    """A reader that says which files it had to leave to a slower one."""
+
+    line_by_line: tuple[str, ...]
 
 
 class Question(NamedTuple):
@@ -43,9 +50,15 @@ def cost(
         ValueError: a group that there is not.
         LedgerUnreadable, DriverUnavailable.
     """
-    wanted = wanted_for(question.by)
+    grain = grain_of(question.since, question.until, now)
+    wanted = wanted_for(question.by, grain)
     accounts = reader.read(ledger.parts(), wanted, progress)
-    return answer(accounts, question, now=now, nodes=nodes, fetch=ledger.row_at)
+    table = answer(accounts, question, now=now, nodes=nodes, fetch=ledger.row_at, grain=grain)
+    slow = reader.line_by_line if isinstance(reader, _Telling) else ()
+    if slow:
+        note = f"DuckDB could not take {', '.join(slow)}: read line by line, which takes longer."
+        table = table._replace(notes=(*table.notes, note))
+    return table
 
 
 def answer(
@@ -55,8 +68,9 @@ def answer(
     now: datetime,
     nodes: Sequence[NodeSettings] = (),
     fetch: Callable[[int], Row | None] | None = None,
+    grain: str = "hour",
 ) -> CostTable:
-    """The same from accounts that were read before, with `wanted_for(question.by)`.
+    """The same from accounts that were read before, with `wanted_for(question.by, grain)`.
 
     Raises:
         ValueError: a group that there is not.
@@ -74,4 +88,5 @@ def answer(
         nodes=question.nodes,
         as_booked=question.as_booked,
         fetch=fetch,
+        grain=grain,
     )

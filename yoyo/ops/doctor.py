@@ -163,7 +163,9 @@ def _price(ctx: Context) -> Check:
         return Check(
             "price", "warn", "unknown: costs are booked as unknown", "set prices.hourly_usd"
         )
-    return Check("price", "ok", f"{hourly} USD an hour")
+    table = ctx.node.prices.version
+    by = f"price table {table}, since {ctx.node.prices.valid_from}" if table else "as configured"
+    return Check("price", "ok", f"{hourly} USD an hour, {by}")
 
 
 def _guards(ctx: Context) -> Check:

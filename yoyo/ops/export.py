@@ -76,7 +76,8 @@ def export_focus(
     if charges.tokens_outside:
         notes.append(
             f"{charges.tokens_outside} token(s) in no charge: their jobs ran in no life that the "
-            "ledger knows."
+            "ledger knows, in one whose end is not booked up to there, or in one whose charge is "
+            "not in this file."
         )
     return Exported(charges.charges, rows.bad, tuple(notes))
 
@@ -87,7 +88,7 @@ def export_otel(ledger: Ledger, wanted: ExportWanted, write: Write, *, version: 
     Raises:
         LedgerUnreadable.
     """
-    from yoyo.core.export.otel import ROW_TYPES, JobSpans
+    from yoyo.core.export.otel import MAX_OPEN, ROW_TYPES, JobSpans
 
     spans = JobSpans(version, since=wanted.since, until=wanted.until, modules=wanted.modules)
     rows = _Good(ledger.matching(RowFilter(until=wanted.until, types=ROW_TYPES)))
@@ -97,6 +98,11 @@ def export_otel(ledger: Ledger, wanted: ExportWanted, write: Write, *, version: 
             write(text)
     write(spans.rest() or "")
     notes = []
+    if spans.forgotten:
+        notes.append(
+            f"More than {MAX_OPEN:,} jobs were open at once: the {spans.forgotten} oldest of them "
+            "were given up and have no span."
+        )
     if spans.unfinished:
         notes.append(f"{spans.unfinished} job(s) without an outcome have no span.")
     if spans.without_start:

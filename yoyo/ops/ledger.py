@@ -90,9 +90,10 @@ def verdict(report: VerifyReport, expect: LedgerHead | None, *, strict: bool) ->
     """The error that the report amounts to, the gravest first; None when it is sound."""
     if report.problem_count:
         first = report.problems[0]
+        where = f"{first.file} line" if first.file else "line"
         return LedgerCorrupt(
             f"The ledger is not intact: {report.problem_count} problem(s), "
-            f"the first in line {first.line}.",
+            f"the first in {where} {first.line}.",
             why=first.reason,
             fix="Keep the file as it is for whoever looks into it, and compare it with a copy.",
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import unquote
 
 from yoyo.core.schedule import NotACronPeriod, cron_expression, duration_text
 from yoyo.errors import MonitorNotInstallable
@@ -32,6 +33,8 @@ _MAX_CRON_COMMAND = 999
 # run` would do. The key is read back from the node's own file, never from the settings.
 _TOLD_BY_FLAG = ("YOYO_CONFIG", "YOYO_NODE")
 _NOT_NEEDED = ".engine.api_key"
+# How the address of a store in a directory begins.
+_HERE = "file://"
 
 
 class UnitFile(NamedTuple):
@@ -181,9 +184,7 @@ def _systemd(
             fix="Install yoyo in a directory without them.",
         )
     guards = node.guards
-    writable = [settings.ledger.parent]
-    if not settings.state_dir.is_relative_to(settings.ledger.parent):
-        writable.append(settings.state_dir)
+    writable = _writable(settings)
     needed = (Path(argv[0]), settings.config_file, *writable)
     in_tmp = any(path.is_relative_to(tmp) for path in needed for tmp in ("/tmp", "/var/tmp"))  # noqa: S108
     names = {"node": node.name, "module_id": node.module_id}
@@ -209,6 +210,20 @@ def _systemd(
         UnitFile(f"{stem}.service", service, _MODE),
         UnitFile(f"{stem}.timer", timer, _MODE),
     ]
+
+
+def _writable(settings: Settings) -> list[Path]:
+    """The directories that a look writes to: ledger, state, and the checkpoints' copies."""
+    wanted = [settings.ledger.parent, settings.state_dir]
+    copy_to = settings.audit.copy_to
+    if copy_to is not None and copy_to.url.startswith(_HERE):
+        wanted.append(Path(unquote(copy_to.url.removeprefix(_HERE))))
+    found: list[Path] = []
+    for path in wanted:
+        if not any(path.is_relative_to(other) for other in found):
+            _check_path(str(path))
+            found.append(path)
+    return found
 
 
 def _cron(node: NodeSettings, argv: Sequence[str], user: str, templates: Templates) -> UnitFile:

@@ -180,7 +180,9 @@ def _integrity(ctx: AuditContext, verified: VerifyReport, keys: Sequence[Verifie
         last_time=verified.last_time,
         head="" if verified.head is None else str(verified.head),
         checks=(*_own_checks(verified), *_checkpoint_checks(ctx, verified, keys)),
-        problems=tuple(f"line {bad.line}: {bad.reason}" for bad in verified.problems[:20]),
+        problems=tuple(
+            f"{bad.file} line {bad.line}: {bad.reason}".lstrip() for bad in verified.problems[:20]
+        ),
         problem_count=verified.problem_count,
     )
 

@@ -46,7 +46,8 @@ def trace(ctx: TraceContext, asked: str) -> Trace:
     """Find a job, a machine's life, an event or an input, and what stands behind each.
 
     `asked` is a job's or life's id, an event_id, `#SEQ`, or a digest with or without `sha256:`.
-    Two or three passes over the ledger's bytes, in constant memory.
+    Two or three passes over the ledger's bytes in constant memory; of a large ledger, over those
+    that can hold such rows.
 
     Raises:
         TraceNotFound, LedgerUnreadable.
@@ -59,10 +60,8 @@ def trace(ctx: TraceContext, asked: str) -> Trace:
             why=_unsure(found) or "No job, life, event or input of it is booked in this ledger.",
             fix="See `yoyo ledger tail` for ids; an answer's job stands in `yoyo ask --json`.",
         )
-    nodes = {each.node_id for each in found.subjects}
-    # By type alone: a node's name stands in nearly every line, these types in very few.
-    few = ctx.ledger.matching(RowFilter(types=tuple(map(str, core.LINK_TYPES))))
-    rows = (row for row in few if isinstance(row, Row) and row.entry.node_id in nodes)
+    nodes = tuple(sorted({each.node_id for each in found.subjects}))
+    rows = ctx.ledger.matching(RowFilter(types=tuple(map(str, core.LINK_TYPES)), nodes=nodes))
     chains = core.link(found.subjects, rows)
     sources = Sources(ctx.proofs, _names(ctx.checkpoints), ctx.now, ctx.hourly_usd)
     facts = facts_of(chains, sources, ctx.ledger)

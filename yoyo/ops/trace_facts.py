@@ -10,7 +10,14 @@ from yoyo.core.corrections import apply, corrections_of
 from yoyo.core.manifest_fields import ManifestError
 from yoyo.core.money import cost_of, seconds_between
 from yoyo.core.trace import Chain, LifeRows, as_digest, covering, target_of
-from yoyo.model.ledger import RESERVED_NODES, CompletionStatus, EventType, Row
+from yoyo.model.ledger import (
+    ADAPTERS_NODE,
+    RESERVED_NODES,
+    STORE_NODE,
+    CompletionStatus,
+    EventType,
+    Row,
+)
 from yoyo.model.row_filter import RowFilter
 from yoyo.ops.trace_form import (
     AdapterFacts,
@@ -57,6 +64,7 @@ def facts_of(chains: tuple[Chain, ...], sources: Sources, ledger: Ledger) -> tup
     origins: dict[tuple[str, str], list[Row]] = {}
     if wanted:
         chosen = RowFilter(
+            nodes=(STORE_NODE, ADAPTERS_NODE),
             jobs=tuple(sorted({job for job, _ in wanted})),
             types=(str(EventType.JOB_COMPLETE),),
             statuses=(str(CompletionStatus.SUCCESS),),

@@ -1,4 +1,4 @@
-"""The port of checkpoints: signed notes beside the ledger, and the tree's cache."""
+"""The port of checkpoints: signed notes beside the ledger, and the caches about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ class Checkpoints(Protocol):
         ...
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted: by size, then key. Nothing there: none."""
+        """All names, sorted: by size, then key. Nothing there: none.
+
+        Raises:
+            CheckpointInvalid: the place is there and cannot be read.
+        """
         ...
 
     def read(self, name: str) -> bytes:
@@ -35,7 +39,11 @@ class Checkpoints(Protocol):
         ...
 
     def keys(self) -> tuple[bytes, ...]:
-        """The verifier keys' texts. Believed only as far as something else vouches for them."""
+        """The verifier keys' texts. Believed only as far as something else vouches for them.
+
+        Raises:
+            CheckpointInvalid: the place is there and cannot be read.
+        """
         ...
 
     def cached_frontier(self) -> Frontier | None:
@@ -44,4 +52,12 @@ class Checkpoints(Protocol):
 
     def cache_frontier(self, frontier: Frontier) -> None:
         """Keep it in place of the older one. Failing to is not an error."""
+        ...
+
+    def copied(self, store: str) -> frozenset[str]:
+        """Files known to be in the store of that address. A cache: it may know of too few."""
+        ...
+
+    def remember_copied(self, store: str, file: str) -> None:
+        """Add one; another store's are forgotten. Failing to is not an error."""
         ...

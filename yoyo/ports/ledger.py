@@ -66,6 +66,14 @@ class Ledger(Protocol):
         """
         ...
 
+    def recheck(self) -> VerifyReport:
+        """As `verify`, but rows that were verified within a day need not be read again.
+
+        Rows that say what there is and what it cost are compared with what was verified; the
+        report is of the rows that were read.
+        """
+        ...
+
     def lines(self, first_seq: int = 1) -> Iterator[list[bytes]]:
         """The raw lines from row `first_seq` on, in blocks, each without its newline.
 

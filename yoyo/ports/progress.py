@@ -14,6 +14,10 @@ class Progress(Protocol):
         """A phase begins; the one before is done."""
         ...
 
+    def note(self, text: str) -> None:
+        """A line that stays: what went wrong beside the command's own work, for people."""
+        ...
+
     def steps(self, steps: tuple[BootStep, ...]) -> None:
         """How far the steps are that run side by side within the phase. () says nothing."""
         ...

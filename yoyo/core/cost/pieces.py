@@ -30,10 +30,13 @@ UNKNOWN: Final = "(unknown)"
 _ZERO = Decimal(0)
 
 
-class Piece(NamedTuple):
-    """Something that costs or does; `labels` in the order of GROUPS."""
+Labels = tuple[str, str, str, str, str, str, str]  # in the order of GROUPS
 
-    labels: tuple[str, str, str, str, str, str, str]
+
+class Piece(NamedTuple):
+    """Something that costs."""
+
+    labels: Labels
     gpu_usd: Decimal = _ZERO
     disk_usd: Decimal = _ZERO
     idle_usd: Decimal = _ZERO
@@ -44,8 +47,6 @@ class Piece(NamedTuple):
     gpu_seconds: Decimal = _ZERO
     work_seconds: Decimal = _ZERO
     boot_seconds: Decimal = _ZERO
-    tokens: int = 0
-    jobs: int = 0
 
 
 class Facts(NamedTuple):
@@ -74,7 +75,7 @@ class Remarks:
 
 
 def cut(facts: Facts, remarks: Remarks) -> Iterator[Piece]:
-    """Every piece of the window."""
+    """Every piece of the window that is of machines and disks."""
     for spell, seconds in zip(facts.spells.spells, facts.work.seconds, strict=True):
         if spell.closing is not None:
             if facts.window.holds(spell.closing.timestamp):
@@ -93,10 +94,9 @@ def cut(facts: Facts, remarks: Remarks) -> Iterator[Piece]:
         if facts.window.holds(row.timestamp):
             remarks.corrected += row.seq in facts.money
             yield _disk(facts, row, operator)
-    yield from _jobs(facts, remarks)
 
 
-def _labels(spell: Spell, at: datetime, adapter: str) -> tuple[str, str, str, str, str, str, str]:
+def _labels(spell: Spell, at: datetime, adapter: str) -> Labels:
     day = at.strftime("%Y-%m-%d")
     operator = spell.operator_id or UNKNOWN
     return spell.module_id, spell.node_id, day, day[:7], adapter, operator, spell.guard
@@ -156,21 +156,29 @@ def _disk(facts: Facts, row: Row, operator: str) -> Piece:
     return Piece(labels, disk_usd=usd, billed_usd=billed)
 
 
-def _jobs(facts: Facts, remarks: Remarks) -> Iterator[Piece]:
+def work_done(facts: Facts, remarks: Remarks) -> Iterator[tuple[Labels, int, int]]:
+    """Labels, tokens and jobs of all that was done in the window.
+
+    No `Piece`: of these there are many.
+    """
+    held: dict[str, bool] = {}  # of each period, whether the window holds it
+    spells = facts.spells.spells
     for job, life in zip(facts.jobs, facts.work.life_of, strict=True):
-        idle = not (job.completed or job.tokens or job.gpu_seconds)
-        if idle or not facts.window.holds(span_of(job.period)[0]):
+        period, completed, tokens = job.period, job.completed, job.tokens
+        inside = held.get(period)
+        if inside is None:
+            inside = held[period] = facts.window.holds(span_of(period)[0])
+        if not inside or not (completed or tokens or job.gpu_seconds):
             continue
         # A correction's difference counts no job: no row of its own was read for it.
-        remarks.corrected += not (job.started or job.completed)
-        day = job.period[:10]
+        remarks.corrected += not (job.started or completed)
         guard = NO_MACHINE
         if life is not None:
-            guard = facts.spells.spells[life].guard
+            guard = spells[life].guard
         else:
             remarks.outside_seconds += job.gpu_seconds
         labels = (
-            job.module_id, job.node_id, day, day[:7], job.adapters or BASE,
+            job.module_id, job.node_id, period[:10], period[:7], job.adapters or BASE,
             job.operator_id or UNKNOWN, guard,
         )  # fmt: skip
-        yield Piece(labels, tokens=job.tokens, jobs=job.completed)
+        yield labels, tokens, completed

@@ -8,9 +8,9 @@ from decimal import Decimal, localcontext
 
 from yoyo.core.cost.amounts import Effective, Fetch, effective
 from yoyo.core.cost.forecast import forecast
-from yoyo.core.cost.pieces import Facts, Piece, Remarks, cut
+from yoyo.core.cost.pieces import Facts, Labels, Piece, Remarks, cut, work_done
 from yoyo.core.cost.spells import spells_of
-from yoyo.core.cost.window import Window, wanted_for, whole_hours
+from yoyo.core.cost.window import Window, wanted_for, whole
 from yoyo.core.cost.work import lay_out
 from yoyo.core.money import month_start
 from yoyo.model.accounts import GROUPS, Accounts, CostLine, CostTable, JobSums
@@ -33,18 +33,19 @@ def costs(
     nodes: Sequence[str] = (),
     as_booked: bool = False,
     fetch: Fetch | None = None,
+    grain: str = "hour",
 ) -> CostTable:
     """Group what machines and disks cost, and what they did for it.
 
-    `accounts` were read with `wanted_for(by)`. `hourly_prices` are today's, by node, for what
-    still runs; `caps` the nodes' monthly ones; `nodes` the only ones that count (none: all).
+    `accounts` were read with `wanted_for(by, grain)`. `hourly_prices` are today's, by node, for
+    what still runs; `caps` the nodes' monthly ones; `nodes` the only ones that count (none: all).
     `fetch` finds corrected job rows. The total is the same whatever it is grouped by.
 
     Raises:
         ValueError: one of `by` is none of GROUPS.
     """
-    wanted = wanted_for(by)
-    window = whole_hours(since, until)
+    wanted = wanted_for(by, grain)
+    window = whole(since, until, grain)
     with localcontext() as context:
         context.prec = PRECISION
         corrected = effective(accounts, wanted, fetch, as_booked=as_booked)
@@ -52,19 +53,21 @@ def costs(
             accounts = _only(accounts, frozenset(nodes))
         jobs = [job for job in (*accounts.jobs, *corrected.jobs) if _counts(job, nodes)]
         spells = spells_of(accounts.rows)
-        work = lay_out(jobs, spells.spells, now)
+        work = lay_out(jobs, spells.spells, now, grain)
         facts = Facts(
             spells, jobs, work, corrected.money, hourly_prices or {}, window, now,
             adapters="adapter" in by,
         )  # fmt: skip
         remarks = Remarks()
-        lines, total = _added(cut(facts, remarks), by)
+        lines, total = _added(cut(facts, remarks), work_done(facts, remarks), by)
         ahead = None
         if window.holds(now):
             month = facts._replace(window=Window(month_start(now), None), adapters=False)
-            _, spent = _added(cut(month, Remarks()), ())
+            _, spent = _added(cut(month, Remarks()), (), ())
             ahead = forecast(spent.usd + (spent.running_usd or _ZERO), now, caps)
-        notes = _notes(accounts, total, corrected, remarks, Window(since, until))
+        notes = _notes(accounts, total, corrected, remarks)
+        if window != Window(since, until):
+            notes += (f"Jobs are summed by the {grain}: the window was widened to whole {grain}s.",)
     return CostTable(
         tuple(by), window.since, window.until, lines, total, as_booked,
         remarks.corrected, notes, ahead,
@@ -93,10 +96,6 @@ class _Line:
 
     def add(self, piece: Piece) -> None:
         """Count that piece."""
-        if piece.jobs or piece.tokens:
-            self.tokens += piece.tokens
-            self.jobs += piece.jobs
-            return
         amounts = (piece.gpu_usd, piece.disk_usd, piece.idle_usd, piece.boot_usd, piece.billed_usd)
         self.usd = [old + new for old, new in zip(self.usd, amounts, strict=True)]
         spans = (piece.gpu_seconds, piece.work_seconds, piece.boot_seconds)
@@ -106,6 +105,16 @@ class _Line:
             more = piece.running[0]
             unknown = more is None or self.running is None
             self.running = None if unknown else (self.running or _ZERO) + (more or _ZERO)
+
+    def add_all(self, other: _Line) -> None:
+        """Count all that another one counted."""
+        self.usd = [old + new for old, new in zip(self.usd, other.usd, strict=True)]
+        self.seconds = [old + new for old, new in zip(self.seconds, other.seconds, strict=True)]
+        self.unpriced += other.unpriced
+        self.tokens += other.tokens
+        self.jobs += other.jobs
+        unknown = other.running is None or self.running is None
+        self.running = None if unknown else (self.running or _ZERO) + (other.running or _ZERO)
 
     def line(self, key: tuple[str, ...]) -> CostLine:
         """The sum of all pieces."""
@@ -125,17 +134,27 @@ def _exact(amount: Decimal) -> Decimal:
     return amount.quantize(_MICRO) if coarse else amount
 
 
-def _added(pieces: Iterable[Piece], by: Sequence[str]) -> tuple[tuple[CostLine, ...], CostLine]:
+def _added(
+    pieces: Iterable[Piece], done: Iterable[tuple[Labels, int, int]], by: Sequence[str]
+) -> tuple[tuple[CostLine, ...], CostLine]:
     places = [GROUPS.index(name) for name in by]
     found: dict[tuple[str, ...], _Line] = {}
-    total = _Line()
     for piece in pieces:
         key = tuple([piece.labels[place] for place in places])
         line = found.get(key)
         if line is None:
             line = found[key] = _Line()
         line.add(piece)
-        total.add(piece)
+    for labels, tokens, jobs in done:
+        key = tuple([labels[place] for place in places])
+        line = found.get(key)
+        if line is None:
+            line = found[key] = _Line()
+        line.tokens += tokens
+        line.jobs += jobs
+    total = _Line()
+    for line in found.values():
+        total.add_all(line)
     lines = [line.line(key) for key, line in found.items()]
     if "day" in by or "month" in by:
         lines.sort(key=lambda line: line.key)
@@ -145,7 +164,7 @@ def _added(pieces: Iterable[Piece], by: Sequence[str]) -> tuple[tuple[CostLine, 
 
 
 def _notes(
-    accounts: Accounts, total: CostLine, corrected: Effective, remarks: Remarks, asked: Window
+    accounts: Accounts, total: CostLine, corrected: Effective, remarks: Remarks
 ) -> tuple[str, ...]:
     """What the reader should know about the figures, gravest first."""
     notes: list[str] = []
@@ -190,13 +209,12 @@ def _notes(
     )
     note(
         remarks.outside_seconds,
-        f"{remarks.outside_seconds:f} s of jobs ran while the ledger knows of no machine.",
+        f"{_exact(remarks.outside_seconds):f} s of jobs ran while the ledger knows of no machine.",
     )
     elsewhere = _elsewhere(accounts)
-    note(elsewhere, f"{elsewhere:f} USD stand in rows that book no machine and no disk: not added.")
     note(
-        asked != whole_hours(*asked),
-        "Jobs are summed by the hour: the window was widened to whole hours.",
+        elsewhere,
+        f"{_exact(elsewhere):f} USD stand in rows that book no machine and no disk: not added.",
     )
     return tuple(notes)
 

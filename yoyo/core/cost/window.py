@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from yoyo.model.accounts import GROUPS, Wanted
 
-_HOUR = timedelta(hours=1)
+# The longest window that is summed by the hour: two months, whichever they are.
+HOURLY = timedelta(days=62)
+_LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+_HOUR_CHARS = 13  # of YYYY-MM-DDTHH
 
 
 class Window(NamedTuple):
-    """From `since`, inclusive, to `until`, exclusive; whole hours, UTC. None: no end there."""
+    """From `since`, inclusive, to `until`, exclusive; UTC. None: no end there."""
 
     since: datetime | None
     until: datetime | None
@@ -24,22 +27,34 @@ class Window(NamedTuple):
         )
 
 
-def whole_hours(since: datetime | None, until: datetime | None) -> Window:
-    """The window in whole hours, which is how jobs are summed: the one grows to hold the other."""
+def grain_of(since: datetime | None, until: datetime | None, now: datetime) -> str:
+    """How finely jobs are summed for that window: `hour`, or `day` where it is long or open.
+
+    It is the window's alone and not that of `--by`: so every answer about one window is made of
+    the same sums. The hours of years would be as many as their jobs.
+    """
+    if since is None:
+        return "day"
+    return "hour" if (until or now) - since <= HOURLY else "day"
+
+
+def whole(since: datetime | None, until: datetime | None, grain: str) -> Window:
+    """The window in whole hours or days, as jobs are summed: the one grows to hold the other."""
     if since is not None:
-        since = hour_of(since)
-    if until is not None and hour_of(until) != until:
-        until = hour_of(until) + _HOUR
+        since = _begin(since, grain)
+    if until is not None and _begin(until, grain) != until:
+        until = _begin(until, grain) + _LENGTHS[grain]
     return Window(since, until)
 
 
-def hour_of(moment: datetime) -> datetime:
-    """The full hour that it lies in, UTC."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+def _begin(moment: datetime, grain: str) -> datetime:
+    """The full hour or day that it lies in, UTC."""
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return hour if grain == "hour" else hour.replace(hour=0)
 
 
-def wanted_for(by: Sequence[str]) -> Wanted:
-    """How jobs have to be told apart to answer that: by the hour, and all of them.
+def wanted_for(by: Sequence[str], grain: str = "hour") -> Wanted:
+    """How jobs have to be told apart to answer that: by `grain`, and all of them.
 
     What a machine's seconds were used for needs its jobs from before the window, too, and one
     grain for every question, so that idle and boot are the same in every answer.
@@ -51,7 +66,7 @@ def wanted_for(by: Sequence[str]) -> Wanted:
     if unknown:
         raise ValueError(f"{unknown[0]!r} is none of {', '.join(GROUPS)}")
     return Wanted(
-        period="hour",
+        period=grain,
         modules=True,
         nodes=True,
         adapters="adapter" in by,
@@ -60,6 +75,6 @@ def wanted_for(by: Sequence[str]) -> Wanted:
 
 
 def span_of(period: str) -> tuple[datetime, datetime]:
-    """First moment of an hour as `JobSums.period` has it, and of the next."""
+    """First moment of an hour or a day as `JobSums.period` has it, and of the next."""
     start = datetime.fromisoformat(period).replace(tzinfo=UTC)
-    return start, start + _HOUR
+    return start, start + _LENGTHS["hour" if len(period) == _HOUR_CHARS else "day"]

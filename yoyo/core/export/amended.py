@@ -12,7 +12,7 @@ from yoyo.model.ledger import Row
 Key = tuple[int, str]  # seq and event_id of the corrected row
 
 
-class Amounts(NamedTuple):
+class Amended(NamedTuple):
     """What a row comes to, and what was booked at first. None: unknown."""
 
     tokens: int | None
@@ -28,14 +28,14 @@ def correcting_events(corrections: Corrections) -> dict[Key, str]:
     return {(each.seq, each.event_id): each.row.event_id for each in corrections.applied}
 
 
-def amounts_of(row: Row, corrections: Corrections, events: Mapping[Key, str]) -> Amounts:
+def amended_of(row: Row, corrections: Corrections, events: Mapping[Key, str]) -> Amended:
     """A row's figures. `events` is what `correcting_events` gave."""
     entry, change = row.entry, corrections.of(row)
     basis = "estimate"
     if change is not None:
         entry = merged(entry, change)
         basis = "billed" if change.billed else "corrected"
-    return Amounts(
+    return Amended(
         entry.tokens_processed,
         entry.gpu_seconds,
         entry.cost_usd,

@@ -13,15 +13,14 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
 from yoyo.core.corrections import Corrections
-from yoyo.core.export.amended import Amounts, amounts_of, correcting_events
+from yoyo.core.export.amended import Amended, amended_of, correcting_events
 from yoyo.core.export.cells import plain, stamp
-from yoyo.model.ledger import DISK_COST, EventType, Row
+from yoyo.model.ledger import CLOSING, DISK_COST, EventType, Row
 
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 # What FocusCharges has to see; everything else may be left out of the reading.
 ROW_TYPES = tuple(
     str(kind)
-    for kind in (EventType.BOOT_REQUEST, EventType.JOB_COMPLETE, EventType.CHECKPOINT, *_CLOSING)
+    for kind in (EventType.BOOT_REQUEST, EventType.JOB_COMPLETE, EventType.CHECKPOINT, *CLOSING)
 )
 
 COLUMNS = (
@@ -67,13 +66,14 @@ class _Life(NamedTuple):
     job_id: str
     started: datetime
     tokens: int = 0
+    asked_tokens: int = 0  # of jobs of the time and the modules that are asked for
     known: int = 0  # jobs whose tokens are known
     jobs: int = 0
 
 
 class _Charge(NamedTuple):
     row: Row
-    amounts: Amounts
+    amounts: Amended
     cost: Decimal
     start: datetime
     is_disk: bool
@@ -95,23 +95,34 @@ class FocusCharges:
     ) -> None:
         self.charges = 0
         self.unpriced = 0  # charges that FOCUS has no place for: their cost is unknown
-        self.tokens_outside = 0  # of jobs that ran in no life the ledger knows
+        self._outside = 0
         self._account, self._nodes, self._corrections = account, nodes, corrections
         self._events = correcting_events(corrections)
         self._since, self._until, self._modules = since, until, modules
         self._lives: dict[str, _Life] = {}
         self._disks: dict[str, datetime] = {}  # node -> up to when its disk is booked
 
+    @property
+    def tokens_outside(self) -> int:
+        """Tokens of jobs that are asked for and in no charge up to now.
+
+        Their jobs ran in no life that the ledger knows, in one whose end is not booked or not
+        among the rows, or in one whose charge is left out.
+        """
+        return self._outside + sum(life.asked_tokens for life in self._lives.values())
+
     def take(self, row: Row) -> dict[str, str] | None:
         """The charge that this row books, by column; None: it books none."""
         entry, node = row.entry, row.entry.node_id
         kind = entry.event_type
         if kind is EventType.BOOT_REQUEST:
+            lost = self._lives.get(node)
+            self._outside += lost.asked_tokens if lost is not None else 0
             self._lives[node] = _Life(entry.job_id, row.timestamp)
             self._disks.setdefault(node, row.timestamp)
         elif kind is EventType.JOB_COMPLETE:
             self._job(row)
-        elif kind in _CLOSING:
+        elif kind in CLOSING:
             life = self._lives.get(node)
             if life is not None and life.job_id == entry.job_id:
                 del self._lives[node]
@@ -124,32 +135,37 @@ class FocusCharges:
 
     def _job(self, row: Row) -> None:
         life = self._lives.get(row.entry.node_id)
-        tokens = amounts_of(row, self._corrections, self._events).tokens
+        tokens = amended_of(row, self._corrections, self._events).tokens
+        asked = (tokens or 0) if self._wanted(row) else 0
         if life is None:
-            self.tokens_outside += tokens or 0
+            self._outside += asked
             return
         self._lives[row.entry.node_id] = life._replace(
             tokens=life.tokens + (tokens or 0),
+            asked_tokens=life.asked_tokens + asked,
             known=life.known + (tokens is not None),
             jobs=life.jobs + 1,
         )
 
     def _charge(self, row: Row, life: _Life | None, *, is_disk: bool) -> dict[str, str] | None:
-        amounts = amounts_of(row, self._corrections, self._events)
+        amounts = amended_of(row, self._corrections, self._events)
         start = self._start(row, life, amounts, is_disk=is_disk)
         if is_disk:
             self._disks[row.entry.node_id] = row.timestamp
+        lost = 0 if life is None or is_disk else life.asked_tokens
         if not self._wanted(row):
+            self._outside += lost
             return None
         if amounts.cost_usd is None:
             self.unpriced += 1
+            self._outside += lost
             return None
         self.charges += 1
         charge = _Charge(row, amounts, amounts.cost_usd, start, is_disk, None if is_disk else life)
         facts = self._nodes.get(row.entry.node_id, NodeFacts("yoyo"))
         return {**_money(charge), **_times(charge), **_things(charge, facts, self._account)}
 
-    def _start(self, row: Row, life: _Life | None, amounts: Amounts, *, is_disk: bool) -> datetime:
+    def _start(self, row: Row, life: _Life | None, amounts: Amended, *, is_disk: bool) -> datetime:
         found = None
         if is_disk:
             found = self._disks.get(row.entry.node_id)

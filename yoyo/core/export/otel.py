@@ -9,6 +9,7 @@ goes under a name of our own, and neither `gen_ai.usage.*` is made up.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -48,10 +49,12 @@ class JobSpans:
         modules: tuple[str, ...] = (),
     ) -> None:
         self.spans = 0
-        self.without_start = 0  # jobs whose JOB_START is not in the ledger, or past MAX_OPEN
+        self.without_start = 0  # jobs whose JOB_START is not in the ledger, or forgotten
+        self.forgotten = 0  # the oldest open jobs, where there were more than MAX_OPEN
         self._version, self._since, self._until = version, since, until
         self._modules = modules
-        self._open: dict[str, tuple[datetime, str]] = {}
+        # Ordered: its first is found in no time, and a dict's in as long as many were removed.
+        self._open: OrderedDict[str, tuple[datetime, str]] = OrderedDict()
         self._ready: dict[_Place, list[Json]] = {}
         self._waiting = 0
 
@@ -66,8 +69,10 @@ class JobSpans:
         if entry.node_id in RESERVED_NODES:
             return None  # staging, registering: work of yoyo's own, no inference
         if entry.event_type is EventType.JOB_START:
-            if len(self._open) < MAX_OPEN:
-                self._open[entry.job_id] = (row.timestamp, row.event_id)
+            self._open[entry.job_id] = (row.timestamp, row.event_id)
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+                self.forgotten += 1
         elif entry.event_type is EventType.JOB_COMPLETE:
             begun = self._open.pop(entry.job_id, None)
             if not self._wanted(row):

@@ -29,6 +29,9 @@ class BillTally:
         if line.digest in self._seen:
             self._duplicates += 1
             self._twice += line.cost + line.credits
+            life = self._lives.get(line.request_id)
+            if life is not None:
+                self._lives[line.request_id] = life._replace(duplicates=life.duplicates + 1)
             return
         self._seen.add(line.digest)
         self._ours += 1

@@ -70,7 +70,7 @@ def compare_bill(
         line = billed.get(life.request_id)
         finding = _life(life, line, bounds)
         found += [finding] if finding is not None else []
-        if line is not None and line.machine_usd > 0 and line.paid_usd >= 0:
+        if line is not None and line.machine_usd > 0 and _is_bookable(line):
             found_amount = _to_book(life, line)
             bookable += [found_amount] if found_amount is not None else []
     since, until = window
@@ -106,15 +106,34 @@ def _life(life: BookedLife, line: BilledLife | None, bounds: Bounds) -> Finding 
         return Finding(
             FindingKind.BOOKED_NOTHING, life.node_id, life.request_id,
             f"{name} is booked {how}, and {paid} USD were billed.",
-            life.usd, paid, "USD", _why_nothing(life, code), _BOOK, bookable=paid >= 0,
+            life.usd, paid, "USD", _why(line, _why_nothing(life, code)), _fix(line),
+            bookable=_is_bookable(line),
         )  # fmt: skip
     if within(life.usd, paid, bounds):
         return None
     return Finding(
         FindingKind.COST_DIFFERS, life.node_id, life.request_id,
         f"{name} is booked with {life.usd} USD, and {paid} USD were billed.",
-        life.usd, paid, "USD", _why_other(life, line, bounds), _BOOK, bookable=paid >= 0,
+        life.usd, paid, "USD", _why(line, _why_other(life, line, bounds)), _fix(line),
+        bookable=_is_bookable(line),
     )  # fmt: skip
+
+
+def _is_bookable(line: BilledLife) -> bool:
+    """Nobody knows whether lines that are alike are one or several: then no sum is booked."""
+    return line.paid_usd >= 0 and not line.duplicates
+
+
+def _why(line: BilledLife, cause: str) -> str:
+    if not line.duplicates:
+        return cause
+    return f"{line.duplicates} of its lines are in the bill more than once and were counted once."
+
+
+def _fix(line: BilledLife) -> str:
+    if line.duplicates:
+        return "Export those days again, once; until then nothing is booked for it."
+    return _BOOK
 
 
 def _why_nothing(life: BookedLife, code: str) -> str:

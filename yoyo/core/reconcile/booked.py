@@ -7,24 +7,20 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from yoyo.core.corrections import Corrections, corrections_of
-from yoyo.model.ledger import DISK_COST, BadRow, EventType, Row
+from yoyo.model.ledger import CLOSING, DISK_COST, OPENING, BadRow, EventType, Row
 from yoyo.model.reconcile import Booked, BookedLife
 
 # The rows that `read_booked` has a use for; jobs are many, and no platform knows them.
 TYPES = tuple(
     str(kind)
     for kind in (
-        EventType.BOOT_REQUEST,
+        *OPENING,
         EventType.BOOT_COMPLETE,
-        EventType.TEARDOWN_REQUEST,
-        EventType.TEARDOWN_COMPLETE,
-        EventType.PREEMPTION,
+        *CLOSING,
         EventType.CHECKPOINT,
     )
 )
 _MICRO = Decimal("0.000001")
-_OPENING = (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST)
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 
 
 def read_booked(
@@ -83,7 +79,7 @@ def _share(
 def _take(lives: dict[str, BookedLife], row: Row, corrections: Corrections) -> None:
     entry = row.entry
     life = lives.get(entry.job_id)
-    if entry.event_type in _OPENING and (life is None or life.closing is not None):
+    if entry.event_type in OPENING and (life is None or life.closing is not None):
         life = BookedLife(
             request_id=entry.job_id,
             node_id=entry.node_id,
@@ -99,7 +95,7 @@ def _take(lives: dict[str, BookedLife], row: Row, corrections: Corrections) -> N
         return  # an outcome without its intent: for `ledger verify` to report
     if entry.event_type is EventType.BOOT_COMPLETE:
         life = life._replace(booted=True)
-    elif entry.event_type in _CLOSING:
+    elif entry.event_type in CLOSING:
         amounts = corrections.of(row)
         usd, seconds = entry.cost_usd, entry.gpu_seconds
         if amounts is not None:

@@ -7,61 +7,62 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from yoyo.core.lifecycle import (
+    BY_DEAD_MAN,
+    BY_FAULT,
+    BY_LIFETIME,
+    BY_MONITOR,
+    BY_OPERATOR,
+    BY_OUTSIDE,
+    BY_PLATFORM,
+    BY_PLATFORM_CAP,
+    guard_of,
+)
 from yoyo.core.money import seconds_between
 from yoyo.core.report.facts import NodeStrip, Spell, Stop
 from yoyo.model.accounts import JobSums
-from yoyo.model.ledger import RESERVED_NODES, EventType, Row
+from yoyo.model.ledger import CLOSING, RESERVED_NODES, EventType, Row
 
 # The letter in the drawing -> what ended a life. Letters, since colours alone tell nothing to
 # those who do not see them.
 STOPS = {
     "O": "operator: yoyo down",
     "M": "idle monitor",
-    "D": "dead-man",
+    "D": "dead-man: nobody was in charge",
     "L": "lifetime cap",
     "P": "platform cap",
-    "U": "unreachable for too long",
-    "S": "spot capacity taken back",
-    "F": "failed start",
-    "X": "fault, or stopped from outside",
+    "G": "another guard",
+    "S": "platform: spot capacity taken back, or hardware failed",
+    "F": "fault: a failed start, or it ended by itself",
+    "X": "stopped from outside",
     "?": "end not booked",
 }
-# The operator_id that the monitor books its stops with.
-MONITOR = "guard:monitor"
-
-_MARKS = {
-    "GUARD_DEAD_MAN": "D",
-    "GUARD_LIFETIME": "L",
-    "GUARD_PLATFORM_CAP": "P",
-    "GUARD_UNREACHABLE": "U",
-    "SPOT_PREEMPTED": "S",
-    "BOOT_ABANDONED": "F",
-    "BOOTSTRAP_FAILED": "F",
-    "BOOT_TIMEOUT": "F",
-    "NO_CAPACITY": "F",
-    "QUOTA_EXCEEDED": "F",
-    "FROZEN": "F",
-    "GUARD_NOT_ARMED": "F",
-    "INTERRUPTED": "F",
+# Letter -> the word of `yoyo cost --by guard` for the same.
+GUARDS = {
+    "O": BY_OPERATOR,
+    "M": BY_MONITOR,
+    "D": BY_DEAD_MAN,
+    "L": BY_LIFETIME,
+    "P": BY_PLATFORM_CAP,
+    "S": BY_PLATFORM,
+    "F": BY_FAULT,
+    "X": BY_OUTSIDE,
 }
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
+_MARKS = {word: letter for letter, word in GUARDS.items()}
 _HOUR = Decimal(3600)
 _ONE = Decimal(1)
 
 
-def mark_of(code: str, operator: str) -> str:
-    """The letter for the end of a life."""
-    if code in _MARKS:
-        return _MARKS[code]
-    if code:
-        return "X"
-    return "M" if operator == MONITOR else "O"
+def mark_of(row: Row, stopper: str = "") -> str:
+    """The letter for the end of a life; `stopper` is who asked for it."""
+    return _MARKS.get(guard_of(row, stopper), "G")
 
 
 class _Life(NamedTuple):
     job_id: str
     asked: datetime
     up: datetime | None = None
+    stopper: str = ""  # the operator of its teardown request
 
 
 class _Node:
@@ -122,12 +123,16 @@ def _take(node: _Node, row: Row, since: datetime) -> None:
         node.boots += row.timestamp >= since
     elif kind is EventType.BOOT_COMPLETE and entry.job_id in node.open:
         node.open[entry.job_id] = node.open[entry.job_id]._replace(up=row.timestamp)
-    elif kind in _CLOSING:
-        life = node.open.pop(entry.job_id, None)
-        if life is not None:
-            _close(node, life, row.timestamp)
+    elif kind is EventType.TEARDOWN_REQUEST:
+        # Of an id that was never booted: a machine that was found by chance, and was up.
+        life = node.open.get(entry.job_id) or _Life(entry.job_id, row.timestamp, row.timestamp)
+        node.open[entry.job_id] = life._replace(stopper=entry.operator_id)
+    elif kind in CLOSING:
+        closed = node.open.pop(entry.job_id, None)
+        if closed is not None:
+            _close(node, closed, row.timestamp)
         if row.timestamp >= since:
-            mark = mark_of(entry.error_code, entry.operator_id)
+            mark = mark_of(row, closed.stopper if closed is not None else "")
             node.stops.append(
                 Stop(
                     row.timestamp,
@@ -154,7 +159,8 @@ def _lose(node: _Node, since: datetime) -> None:
 
 
 def _close(node: _Node, life: _Life, end: datetime) -> None:
-    node.spells.append(Spell(life.asked, life.up or end, is_boot=True))
+    if life.up is None or life.asked < life.up:
+        node.spells.append(Spell(life.asked, life.up or end, is_boot=True))
     if life.up is not None:
         node.spells.append(Spell(life.up, end, is_boot=False))
 

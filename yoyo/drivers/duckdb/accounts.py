@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from yoyo.core.ledger_format import HEADER
-from yoyo.drivers.duckdb.cache import (
-    ACCOUNT_COLUMNS,
-    cache_of,
-    checked_before,
-    holds,
-    note_checked,
-    parquet_of,
-)
+from yoyo.drivers.duckdb.cache import ACCOUNT_COLUMNS, cache_of, holds, parquet_of
 from yoyo.drivers.duckdb.connect import connected
+from yoyo.drivers.duckdb.days import answers, days_of, read_days
 from yoyo.drivers.duckdb.scan import Fold, Key, NotSound, scan_csv, scan_parquet
 from yoyo.drivers.duckdb.source import Source, look_at
 from yoyo.model.accounts import Accounts, JobSums, Wanted
@@ -34,6 +27,7 @@ class DuckdbAccounts:
 
     def __init__(self, plain: AccountsReader) -> None:
         self._plain = plain
+        self.line_by_line: tuple[str, ...] = ()  # names of files that were left to `plain`
 
     def read(
         self,
@@ -48,9 +42,14 @@ class DuckdbAccounts:
             DriverUnavailable: duckdb is not installed.
         """
         found = []
+        self.line_by_line = ()
         with connected() as connection:
+            sealed = _days(connection, parts, wanted)
+            if sealed is not None:
+                found.append(_accounts(sealed))
             for number, part in enumerate(parts, 1):
-                found.append(self._part(connection, parts, part, wanted))
+                if sealed is None or part.month is None:
+                    found.append(self._part(connection, parts, part, wanted))
                 if progress is not None:
                     progress(number / len(parts))
         return _together(found)
@@ -63,30 +62,42 @@ class DuckdbAccounts:
         wanted: Wanted,
     ) -> Accounts:
         source = look_at(part)
-        if source is None or source.first_seq != part.first_seq:
-            return self._plain.read((part,), wanted)
-        try:
-            if part.month is None:
-                return _accounts(_live(connection, parts, source, wanted))
-            return _accounts(_sealed(connection, parts, part, source, wanted))
-        except NotSound:
-            return self._plain.read((part,), wanted)
+        while source is not None and source.first_seq == part.first_seq:
+            try:
+                if part.month is None:
+                    return _accounts(scan_csv(connection, source, wanted))
+                return _accounts(_sealed(connection, parts, part, source, wanted))
+            except NotSound:
+                # A row that was being written meanwhile may have been seen half.
+                before, source = source, look_at(part)
+                if source is None or source.end <= before.end:
+                    break
+        return self._by_line(part, wanted)
+
+    def _by_line(self, part: LedgerPart, wanted: Wanted) -> Accounts:
+        accounts = self._plain.read((part,), wanted)
+        if accounts.rows_read or accounts.bad_rows:
+            self.line_by_line += (part.path.name,)
+        return accounts
 
 
-def _live(
-    connection: duckdb.DuckDBPyConnection,
-    parts: tuple[LedgerPart, ...],
-    source: Source,
-    wanted: Wanted,
-) -> Fold:
-    folder = cache_of(parts)
-    seq, end = checked_before(folder, source)
-    fold = scan_csv(
-        connection, source, wanted, header_bytes=len(HEADER), checked=seq, checked_end=end
-    )
-    if seq < source.last_seq:
-        note_checked(folder, source)
-    return fold
+def _days(
+    connection: duckdb.DuckDBPyConnection, parts: tuple[LedgerPart, ...], wanted: Wanted
+) -> Fold | None:
+    """All sealed months from their sums by the day; None: that is not possible."""
+    sealed = [part for part in parts if part.month is not None]
+    if not sealed or not answers(wanted):
+        return None
+    months = []
+    try:
+        for part in sealed:
+            source = look_at(part)
+            if source is None or source.first_seq != part.first_seq:
+                return None
+            months.append((days_of(connection, parts, part, source), source))
+        return read_days(connection, months, wanted)
+    except (NotSound, OSError):
+        return None
 
 
 def _sealed(
@@ -98,15 +109,12 @@ def _sealed(
 ) -> Fold:
     folder = cache_of(parts)
     path = folder / f"{part.month}.parquet"
-    if not holds(path, source, ACCOUNT_COLUMNS):
-        try:
-            path = parquet_of(connection, folder, part, source)
-        except OSError:  # a cache that cannot be kept is none
-            return scan_csv(connection, source, wanted, header_bytes=len(HEADER))
     try:
+        if not holds(path, source, ACCOUNT_COLUMNS):
+            path = parquet_of(connection, folder, part, source)
         return scan_parquet(connection, str(path), source, wanted)
-    except NotSound:
-        return scan_csv(connection, source, wanted, header_bytes=len(HEADER))
+    except (NotSound, OSError):  # a cache that cannot be kept is none
+        return scan_csv(connection, source, wanted)
 
 
 def _accounts(fold: Fold) -> Accounts:

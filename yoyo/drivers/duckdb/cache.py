@@ -2,7 +2,6 @@
 
 `LEDGER.cache/2026-10.parquet` with `2026-10.json`, which says of exactly which file it was made
 (device, inode, size, times) and has a checksum of every piece. What does not agree is made anew.
-`live.json` says up to which row the live file was found well-formed.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from yoyo.core.ledger_format import HEADER, decode_row
 from yoyo.core.warehouse import quoted, read_csv, typed_columns
 from yoyo.drivers.duckdb.form import IS_JOB, line_text
-from yoyo.drivers.duckdb.scan import NotSound, scan_csv
-from yoyo.drivers.duckdb.source import Source, look_at, row_at_end
-from yoyo.model.accounts import Wanted
+from yoyo.drivers.duckdb.prove import prove
+from yoyo.drivers.duckdb.scan import NotSound
+from yoyo.drivers.duckdb.source import Source, look_at
 from yoyo.model.audit import LedgerPart
 from yoyo.model.ledger import Row
 
@@ -57,21 +56,43 @@ def parquet_of(
     path = folder / f"{name}.parquet"
     if holds(path, source, None):
         return path
-    scan_csv(connection, source, Wanted(), header_bytes=len(HEADER))
+    prove(connection, source)
     where = f"TRY_CAST(seq AS BIGINT) BETWEEN {source.first_seq} AND {source.last_seq}"
     folder.mkdir(exist_ok=True)
     make(connection, read_csv(str(source.path)), where, path)
+    note_for(connection, path, source)
+    return path
+
+
+def note_for(connection: duckdb.DuckDBPyConnection, path: Path, source: Source) -> None:
+    """Say beside a cached file of what it is, and what its pieces must add up to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     note = {
         "version": VERSION,
         "source": list(source.identity),
         "chunks": list(_sums(path, _chunks(connection, path))),
     }
     _write(path.with_suffix(".json"), json.dumps(note))
-    return path
 
 
 def make(connection: duckdb.DuckDBPyConnection, table: str, where: str, path: Path) -> None:
     """Write rows that are known to be well-formed as Parquet; whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    statement = (
+        f"SELECT {typed_columns()}, CASE WHEN {IS_JOB} THEN NULL ELSE {line_text()} END AS line"  # noqa: S608
+        f" FROM {table} WHERE {where}"
+    )
+    write_whole(connection, statement, path)
+
+
+def write_whole(connection: duckdb.DuckDBPyConnection, statement: str, path: Path) -> None:
+    """Write what that statement gives as Parquet; whole or not at all.
 
     Raises:
         OSError: it cannot be written.
@@ -81,9 +102,7 @@ def make(connection: duckdb.DuckDBPyConnection, table: str, where: str, path: Pa
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         connection.execute(
-            f"COPY (SELECT {typed_columns()}, CASE WHEN {IS_JOB} THEN NULL ELSE {line_text()} END"  # noqa: S608
-            f" AS line FROM {table} WHERE {where}) TO {quoted(str(part))}"
-            " (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY ({statement}) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd)"
         )
         _sync(part)
         part.replace(path)
@@ -140,39 +159,6 @@ def _crc(fd: int, at: int, end: int) -> int:
         crc = zlib.crc32(data, crc)
         at += len(data)
     return crc if at == end else -1
-
-
-def checked_before(folder: Path, source: Source) -> tuple[int, int]:
-    """Up to which row, and which offset, this file was found well-formed; (0, 0): not at all.
-
-    The row that ended there has to be there still. Through the chain its hash stands for all
-    above it; whether they are what it stands for is what `ledger verify` finds out.
-    """
-    try:
-        note = json.loads((folder / "live.checked.json").read_text(encoding="ascii"))
-        seq, end, digest, where = note["seq"], note["end"], note["row_hash"], note["file"]
-        same = note["version"] == VERSION and where == [*source.identity[:2], source.first_seq]
-        if same and end <= source.end and row_at_end(source.path, end) == (seq, digest):
-            return int(seq), int(end)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return 0, 0
-
-
-def note_checked(folder: Path, source: Source) -> None:
-    """Say that all of this file was found well-formed; where that cannot be kept, nothing is."""
-    note = {
-        "version": VERSION,
-        "file": [*source.identity[:2], source.first_seq],
-        "seq": source.last_seq,
-        "end": source.end,
-        "row_hash": source.last_hash,
-    }
-    try:
-        folder.mkdir(exist_ok=True)
-        _write(folder / "live.checked.json", json.dumps(note))
-    except OSError:
-        pass
 
 
 def good_lines(part: LedgerPart, into: Path) -> int:

@@ -1,26 +1,44 @@
-"""One statement over one file of the ledger: jobs summed, all other rows as their lines."""
+"""One statement over one file of the ledger: jobs summed, all other rows by their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
-from itertools import pairwise
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from yoyo.core.ledger_format import decode_row
-from yoyo.core.warehouse import AMOUNT, column_list, quoted, read_csv
-from yoyo.drivers.duckdb.form import IS_JOB, line_bytes, well_formed
-from yoyo.drivers.duckdb.source import Source
+from yoyo.core.warehouse import AMOUNT, TYPES, quoted
+from yoyo.drivers.duckdb.lines import Misplaced, rows_at, rows_of_lines
+from yoyo.drivers.duckdb.source import Source, newlines
 from yoyo.model.accounts import JobSums, Wanted
-from yoyo.model.ledger import Row
+from yoyo.model.ids import InvalidLabel, ModuleId
+from yoyo.model.ledger import COLUMNS, CompletionStatus, Row
 
 if TYPE_CHECKING:
     import duckdb
 
 Key = tuple[str, str, str, str, str]
-_CHARS: Final = {"": 0, "hour": 13, "day": 10, "month": 7}  # of YYYY-MM-DDTHH
-_KEYS: Final = ("moduleId", "node_id", "adapter_versions", "operator_id")
+PRECISION: Final = 60  # sums of 36 digits stay exact
+_MICRO: Final = Decimal("0.000001")
+_FIRST_YEAR: Final = 1000  # DuckDB takes "26-10-01" for a day of the year 26
+_PERIODS: Final = {
+    "": ("0", "''"),
+    "hour": ("date_trunc('hour', stamp)", "strftime(period, '%Y-%m-%dT%H')"),
+    "day": ("CAST(stamp AS DATE)", "strftime(period, '%Y-%m-%d')"),
+    "month": ("date_trunc('month', stamp)", "strftime(period, '%Y-%m')"),
+}
+_OTHER: Final = tuple(
+    str(each) for each in CompletionStatus if each is not CompletionStatus.SUCCESS
+)
+# What a row is: 0 a job's start, 1 its success, 2 its end in another way, 3 no job's, 4 nonsense.
+_KIND: Final = f"""CAST(CASE
+  WHEN event_type IN ('JOB_START', 'JOB_COMPLETE') THEN
+    CASE WHEN completion_status = '{CompletionStatus.SUCCESS}' THEN
+      CASE WHEN event_type = 'JOB_START' THEN 0 ELSE 1 END
+    WHEN completion_status IN {_OTHER} THEN
+      CASE WHEN event_type = 'JOB_START' THEN 0 ELSE 2 END
+    ELSE 4 END
+  ELSE 3 END AS TINYINT)"""
 
 
 class Fold(NamedTuple):
@@ -33,60 +51,43 @@ class Fold(NamedTuple):
     last_time: datetime
 
 
-class _Table(NamedTuple):
-    """How a file's rows come, in SQL."""
-
-    source: str
-    where: str
-    number: str  # seq as a number
-    period: str  # of `stamp`
-    line: str  # the line of a row that is no job's
-    time: Callable[[datetime], str]  # a bound, to compare `stamp` with
-
-
 class NotSound(Exception):
     """The file is not what this way of reading it takes for granted: read it line by line."""
 
 
-def scan_csv(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    wanted: Wanted,
-    *,
-    header_bytes: int,
-    checked: int = 0,
-    checked_end: int = 0,
-) -> Fold:
+def typed_csv(source: Source) -> str:
+    """A table function that reads the file by the schema's types and fails on any bad line.
+
+    After a torn tail it cannot fail: then lines are left out, and whoever reads counts them.
+    """
+    # DuckDB would round a count with a fraction to a whole number and say nothing.
+    types = {**TYPES, "tokens_processed": AMOUNT}
+    columns = ", ".join(f"{quoted(name)}: '{types.get(name, 'VARCHAR')}'" for name in COLUMNS)
+    return (
+        f"read_csv({quoted(str(source.path))}, auto_detect=false, header=true, delim=',', "
+        "quote='\"', escape='\"', new_line='\\n', strict_mode=true, max_line_size=65536, "
+        f"ignore_errors={str(source.torn).lower()}, columns={{{columns}}})"
+    )
+
+
+def scan_csv(connection: duckdb.DuckDBPyConnection, source: Source, wanted: Wanted) -> Fold:
     """Read a file as CSV.
 
-    Rows up to number `checked`, which end at offset `checked_end`, were found well-formed
-    before. Of all others it is proved here: each by its form, and together by their bytes, for
-    a line that is spelt in another way, or that DuckDB left out, changes their sum.
+    What is proved here is that no figure is misread, and not that each row is well-formed: see
+    docs/adr/0020-duckdb-for-large-ledgers.md.
 
     Raises:
         NotSound: something does not hold.
     """
-    begin = checked_end or header_bytes
-    tests = "0 AS bytes, true AS sound"
-    if checked < source.last_seq:
-        new = f"number > {checked}"
-        tests = (
-            f"sum(CASE WHEN {new} THEN {line_bytes()} ELSE 0 END) AS bytes, "
-            f"bool_and(CASE WHEN {new} AND {IS_JOB} THEN {well_formed()} ELSE true END) AS sound"
-        )
-    table = _Table(
-        read_csv(str(source.path)),
-        f"number BETWEEN {source.first_seq} AND {source.last_seq}",
-        "TRY_CAST(seq AS BIGINT)",
-        f"stamp[:{_CHARS[wanted.period]}]",
-        f"CASE WHEN job THEN NULL ELSE row({column_list()}) END",
-        _text_time,
-    )
-    found = _run(connection, table, wanted, tests)
-    written = sum(row[-2] for row in found)
-    if checked < source.last_seq and written != source.end - begin:
+    if source.torn and newlines(source) != source.rows + 1:
         raise NotSound
-    return _fold(found, source, wanted)
+    where = f"seq BETWEEN {source.first_seq} AND {source.last_seq}"
+    summed = sums_of(connection, typed_csv(source), where, source, wanted)
+    try:
+        rows = rows_at(source, summed.others)
+    except (Misplaced, OSError, ValueError) as error:
+        raise NotSound from error
+    return Fold(summed.jobs, rows, source.rows, summed.first_time, summed.last_time)
 
 
 def scan_parquet(
@@ -97,146 +98,169 @@ def scan_parquet(
     Raises:
         NotSound: the cache is not of that file after all.
     """
-    period = f"date_trunc('{wanted.period}', stamp)"
-    table = _Table(f"read_parquet({quoted(path)})", "true", "seq", period, "line", _typed_time)
-    found = _run(connection, table, wanted, "0 AS bytes, true AS sound")
-    return _fold(found, source, wanted)
+    table = f"read_parquet({quoted(path)})"
+    summed = sums_of(connection, table, "true", source, wanted)
+    found = connection.execute(
+        f"SELECT line FROM {table} WHERE line IS NOT NULL ORDER BY seq"  # noqa: S608
+    ).fetchall()
+    try:
+        rows = rows_of_lines(source, [line.encode() for (line,) in found])
+    except Misplaced as error:
+        raise NotSound from error
+    if [row.seq for row in rows] != summed.others:
+        raise NotSound
+    return Fold(summed.jobs, rows, source.rows, summed.first_time, summed.last_time)
 
 
-def _text_time(moment: datetime) -> str:
-    return quoted(moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+class Summed(NamedTuple):
+    """A file's jobs, and the numbers of its other rows."""
+
+    jobs: dict[Key, JobSums]
+    others: list[int]
+    first_time: datetime
+    last_time: datetime
 
 
-def _typed_time(moment: datetime) -> str:
-    return f"TIMESTAMP '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+def sums_of(
+    connection: duckdb.DuckDBPyConnection, table: str, where: str, source: Source, wanted: Wanted
+) -> Summed:
+    """Add up the jobs of a table with the schema's types, which must have exactly those rows.
 
-
-def _run(
-    connection: duckdb.DuckDBPyConnection, table: _Table, wanted: Wanted, tests: str
-) -> list[tuple[Any, ...]]:
+    Raises:
+        NotSound.
+    """
     import duckdb as module
 
-    asked = (wanted.modules, wanted.nodes, wanted.adapters, wanted.operators)
-    # A constant is no key: a key more costs as much as a sum.
-    keys = [name for name, yes in zip(_KEYS, asked, strict=True) if yes]
-    selected = [
-        table.period if wanted.period else "''",
-        *(name if yes else "''" for name, yes in zip(_KEYS, asked, strict=True)),
-        _inside(table, wanted),
-    ]
-    keys += [table.period] * bool(wanted.period)
-    keys += [selected[-1]] * (selected[-1] != "true")
-    well = "done AND well"
-    statement = f"""
-SELECT {", ".join(selected)}, count(*), sum(number), min(stamp), max(stamp),
-  count(*) FILTER (WHERE started), count(*) FILTER (WHERE done), count(*) FILTER (WHERE {well}),
-  sum(CAST(tokens_processed AS BIGINT)) FILTER (WHERE done),
-  count(*) FILTER (WHERE {well} AND tokens_processed IS NULL),
-  sum(CAST(gpu_seconds AS {AMOUNT})) FILTER (WHERE done),
-  sum(CAST(cost_usd AS {AMOUNT})) FILTER (WHERE done),
-  list({table.line}) FILTER (WHERE NOT job), {tests}
-FROM (
-  SELECT *, {table.number} AS number, timestamp_utc AS stamp, {IS_JOB} AS job,
-    event_type = 'JOB_START' AS started, event_type = 'JOB_COMPLETE' AS done,
-    completion_status = 'success' AS well
-  FROM {table.source}
-)
-WHERE {table.where}
-{"GROUP BY " + ", ".join(keys) if keys else "HAVING count(*) > 0"}
-"""  # noqa: S608 (names and checked numbers)
     try:
-        return connection.execute(statement).fetchall()
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE sums AS {grouped(table, where, wanted)}")
+        others = _proved(connection, source)
+        jobs = jobs_of(connection, "sums", wanted)
     except (module.InterruptException, module.ParserException, module.BinderException):
         raise  # stopped, or a mistake in here: no word about the file
-    except module.Error as error:
+    except (module.Error, ValueError, OverflowError) as error:
         raise NotSound from error
+    return Summed(jobs, *others)
 
 
-def _inside(table: _Table, wanted: Wanted) -> str:
+def grouped(
+    table: str, where: str, wanted: Wanted, others: str = "list(seq) FILTER (kind = 3)"
+) -> str:
+    """Sums by all that tells figures apart; labels are always told apart, to be proved."""
+    keys = [_PERIODS[wanted.period][0], "moduleId", "node_id"]
+    keys += ["adapter_versions" if wanted.adapters else "''"]
+    keys += ["operator_id" if wanted.operators else "''", _inside(wanted), _KIND]
+    named = ("period", "module", "node", "adapters", "operator", "inside", "kind")
+    shown = ", ".join(f"{key} AS {name}" for key, name in zip(keys, named, strict=True))
+    # A constant is no key: a key more costs as much as a sum.
+    told = [name for key, name in zip(keys, named, strict=True) if key not in ("0", "''", "true")]
+    return f"""
+SELECT {", ".join(name if name in told else f"any_value({name}) AS {name}" for name in named)},
+  count(*) AS n, sum(seq) AS seqs, min(stamp) AS low, max(stamp) AS high,
+  count(tokens_processed) AS known, sum(tokens_processed) AS tokens,
+  sum(gpu_seconds) AS seconds, sum(cost_usd) AS cost,
+  least(min(tokens_processed), min(gpu_seconds), min(cost_usd)) AS lowest,
+  {others} AS others
+FROM (SELECT *, {shown} FROM (SELECT *, timestamp_utc AS stamp FROM {table}) WHERE {where})
+GROUP BY {", ".join(told)}
+"""  # noqa: S608 (names and checked numbers)
+
+
+_OUTER: Final = """
+SELECT {period}, {module}, {node}, {adapters}, {operator},
+  CAST(sum(CASE WHEN kind = 0 THEN n ELSE 0 END) AS BIGINT),
+  CAST(sum(CASE WHEN kind = 0 THEN 0 ELSE n END) AS BIGINT),
+  CAST(sum(CASE WHEN kind = 1 THEN n ELSE 0 END) AS BIGINT),
+  CAST(coalesce(sum(tokens) FILTER (kind > 0), 0) AS HUGEINT),
+  CAST(coalesce(sum(n - known) FILTER (kind = 1), 0) AS BIGINT),
+  sum(seconds) FILTER (kind > 0), sum(cost) FILTER (kind > 0)
+FROM {table} WHERE kind < 3 AND inside GROUP BY ALL
+"""
+
+
+def jobs_of(
+    connection: duckdb.DuckDBPyConnection, table: str, wanted: Wanted
+) -> dict[Key, JobSums]:
+    """The jobs of a table that `grouped` gives, or of several one after another."""
+    statement = _OUTER.format(
+        table=table,
+        period=_PERIODS[wanted.period][1],
+        module="module" if wanted.modules else "''",
+        node="node" if wanted.nodes else "''",
+        adapters="coalesce(adapters, '')" if wanted.adapters else "''",
+        operator="coalesce(operator, '')" if wanted.operators else "''",
+    )
+    found = connection.execute(statement).fetchall()
+    with localcontext() as context:
+        context.prec = PRECISION
+        sums = [JobSums(*row[:10], *map(_exact, row[10:])) for row in found]
+    return {each[:5]: each for each in sums}
+
+
+def times_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[int, datetime, datetime]:
+    """How many rows went into such a table, and the first and the last time."""
+    stamp = "%Y-%m-%dT%H:%M:%S.%f"
+    rows, low, high = connection.execute(
+        f"SELECT CAST(sum(n) AS BIGINT), strftime(min(low), '{stamp}'),"  # noqa: S608
+        f" strftime(max(high), '{stamp}') FROM {table}"
+    ).fetchall()[0]
+    low, high = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (low, high))
+    return rows, low, high
+
+
+def _proved(
+    connection: duckdb.DuckDBPyConnection, source: Source
+) -> tuple[list[int], datetime, datetime]:
+    """The numbers of the rows that are no jobs', and the times between which all rows are."""
+    rows, low, high = times_of(connection, "sums")
+    seqs, kind, least, count, whole, others = connection.execute(
+        "SELECT sum(seqs), max(kind), min(lowest), sum(n) FILTER (kind = 3),"
+        " coalesce(bool_and(tokens = floor(tokens)), true),"
+        " flatten(list(others) FILTER (kind = 3)) FROM sums"
+    ).fetchall()[0]
+    ends = source.first_seq + source.last_seq
+    if (
+        rows != source.rows
+        or seqs != ends * source.rows // 2
+        or kind > 3
+        or (least or 0) < 0
+        or not whole
+    ):
+        raise NotSound
+    if low.year < _FIRST_YEAR:
+        raise NotSound
+    others = sorted(others or ())
+    if len(others) != (count or 0) or len(set(others)) != len(others):
+        raise NotSound
+    labels = connection.execute("SELECT module FROM sums UNION SELECT node FROM sums").fetchall()
+    _prove_labels([label for (label,) in labels])
+    return others, low, high
+
+
+def _prove_labels(labels: Sequence[Any]) -> None:
+    for label in labels:
+        try:
+            ModuleId.parse(label or "")  # a NodeName has the same form
+        except InvalidLabel as error:
+            raise NotSound from error
+
+
+def _inside(wanted: Wanted) -> str:
     """Whether a row is one of those that are asked for."""
     tests = []
     if wanted.since is not None:
-        tests.append(f"stamp >= {table.time(wanted.since)}")
+        tests.append(f"stamp >= {_time(wanted.since)}")
     if wanted.until is not None:
-        tests.append(f"stamp < {table.time(wanted.until)}")
+        tests.append(f"stamp < {_time(wanted.until)}")
     return f"({' AND '.join(tests)})" if tests else "true"
 
 
-def _fold(found: list[tuple[Any, ...]], source: Source, wanted: Wanted) -> Fold:
-    count = sum(row[6] for row in found)
-    ends = source.first_seq + source.last_seq
-    if (
-        count != source.rows
-        or sum(row[7] for row in found) != ends * source.rows // 2
-        or not all(row[-1] for row in found)
-    ):
-        raise NotSound
-    jobs: dict[Key, JobSums] = {}
-    lines: list[str | tuple[str | None, ...]] = []
-    for row in found:
-        if row[17]:
-            lines += row[17]
-        if row[5] and row[10] + row[11]:
-            sums = _sums(row, wanted)
-            jobs[sums[:5]] = sums
-    first = min(row[8] for row in found)
-    last = max(row[9] for row in found)
-    return Fold(jobs, _rows(lines, source), count, _moment(first), _moment(last))
+def _time(moment: datetime) -> str:
+    return f"TIMESTAMP '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
 
 
-def _rows(lines: list[str | tuple[str | None, ...]], source: Source) -> list[Row]:
-    """The lines as rows, in their order."""
-    numbered = []
-    for line in lines:
-        text = line if isinstance(line, str) else _text(line)
-        row = decode_row(text.encode(), 0)
-        if not isinstance(row, Row):
-            raise NotSound
-        # In a sound file the line follows from seq.
-        numbered.append(row._replace(line=row.seq - source.first_seq + 2))
-    numbered.sort(key=lambda row: row.seq)
-    if any(a.seq == b.seq for a, b in pairwise(numbered)):
-        raise NotSound
-    return numbered
-
-
-def _text(fields: tuple[str | None, ...]) -> str:
-    text = ",".join(field or "" for field in fields)
-    if '"' in text or text.count(",") != len(fields) - 1:
-        quotes = [
-            ("," in field or '"' in field, field) for field in (each or "" for each in fields)
-        ]
-        return ",".join(
-            '"' + field.replace('"', '""') + '"' if needed else field for needed, field in quotes
-        )
-    return text
-
-
-def _sums(row: tuple[Any, ...], wanted: Wanted) -> JobSums:
-    period, module, node, adapters, operator = (part or "" for part in row[:5])
-    if isinstance(period, datetime):
-        period = period.isoformat()[: _CHARS[wanted.period]]
-    elif period and not isinstance(period, str):
-        period = str(period)[: _CHARS[wanted.period]]  # a DATE
-    started, completed, succeeded, tokens, unknown, seconds, cost = row[10:17]
-    return JobSums(
-        period, module, node, adapters, operator, started, completed, succeeded,
-        int(tokens or 0), unknown, _amount(seconds), _amount(cost),
-    )  # fmt: skip
-
-
-def _amount(value: Decimal | None) -> Decimal:
+def _exact(value: Decimal | None) -> Decimal:
     """Without the zeros that only the type has."""
     if not value:
         return Decimal(0)
-    text = format(value, "f").rstrip("0").rstrip(".")
-    return Decimal(text)
-
-
-def _moment(value: str | datetime) -> datetime:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC)
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError as error:
-        raise NotSound from error
+    coarse = value.quantize(_MICRO)
+    return coarse if coarse == value else value.normalize()

@@ -13,6 +13,7 @@ from yoyo.errors import LedgerUnreadable
 from yoyo.model.audit import LedgerPart
 
 _LOOK: Final = MAX_LINE_BYTES + 1
+_BLOCK: Final = 1 << 20
 
 
 class Source(NamedTuple):
@@ -24,6 +25,11 @@ class Source(NamedTuple):
     first_seq: int
     last_seq: int
     last_hash: str
+
+    @property
+    def torn(self) -> bool:
+        """Whether something follows the last newline."""
+        return self.end < self.identity[2]
 
     @property
     def rows(self) -> int:
@@ -80,23 +86,14 @@ def _extent(fd: int, path: Path, found: os.stat_result) -> Source | None:
     return Source(path, identity, start + cut + 1, *ends, digest)
 
 
-def row_at_end(path: Path, end: int) -> tuple[int, str] | None:
-    """seq and row_hash of the row that ends at that offset; None: none does."""
-    try:
-        with path.open("rb") as file:
-            start = max(end - _LOOK, 0)
-            file.seek(start)
-            tail = file.read(end - start)
-    except OSError:
-        return None
-    if not tail.endswith(b"\n"):
-        return None
-    last = tail[:-1].rpartition(b"\n")[2]
-    try:
-        digest = stored_hash(last)
-        return None if digest is None else (seq_of(last), digest)
-    except BadLine:
-        return None
+def newlines(source: Source) -> int:
+    """How many there are up to the last whole row's."""
+    count, left = 0, source.end
+    with source.path.open("rb") as file:
+        while left and (data := file.read(min(_BLOCK, left))):
+            count += data.count(b"\n")
+            left -= len(data)
+    return count
 
 
 def unreadable(path: Path, why: str) -> LedgerUnreadable:

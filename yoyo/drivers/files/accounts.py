@@ -19,30 +19,20 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from yoyo.core.ledger_columns import columns_of, well_formed
-from yoyo.core.ledger_format import (
-    HASH_CHARS,
-    MAX_DIGITS,
-    MAX_LINE_BYTES,
-    decode_row,
-    read_header,
-    split_fields,
-)
+from yoyo.core.cost.rows import rows_of, sound_columns
+from yoyo.core.ledger_format import decode_row, read_header, split_fields
 from yoyo.drivers.files.lines import LineBlocks
 from yoyo.errors import LedgerUnreadable
 from yoyo.model.accounts import Accounts, JobSums, Wanted
 from yoyo.model.audit import LedgerPart
-from yoyo.model.ledger import BadRow, CompletionStatus, Entry, EventType, Row
+from yoyo.model.ledger import BadRow, CompletionStatus, EventType, Row
 
 # Sums of 36-digit decimals stay exact: 10 ** 24 rows would be needed to overflow.
 PRECISION: Final = 60
 STAMP_CHARS: Final = {"": 0, "hour": 13, "day": 10, "month": 7}  # of YYYY-MM-DDTHH:MM:SS
 
 _START, _COMPLETE = EventType.JOB_START.encode(), EventType.JOB_COMPLETE.encode()
-_KINDS = {str(kind): kind for kind in EventType}
-_STATUSES = {str(status): status for status in CompletionStatus}
 _SUCCESS = CompletionStatus.SUCCESS.encode()
-_HEX = b"0123456789abcdef"
 _FIGURES = (9, 10, 11, 12)  # tokens_processed, gpu_seconds, cost_usd, completion_status
 _PROGRESS_EVERY = 64  # blocks
 
@@ -174,13 +164,16 @@ class _Fold:
             header, newline, block = block.partition(b"\n")
             for item in read_header(header):
                 self._keep(item, header)
+                if isinstance(item, Row):
+                    # The header is missing: this is the file's first row, and not the next one.
+                    _check_begin(part, item.seq)
+                    first = False
             if not newline:
                 return
         lines = block.split(b"\n")
         self._line += 1
-        columns = columns_of(block, lines) if len(block) < MAX_LINE_BYTES else None
-        # The last two columns are what a chain check knows already; here nobody does.
-        if columns is None or not (well_formed(columns) and _framed(columns)):
+        columns = sound_columns(block, lines)
+        if columns is None:
             for number, raw in enumerate(lines, self._line):
                 self._keep(decode_row(raw, number), raw)
         else:
@@ -226,9 +219,8 @@ class _Fold:
         jobs = starts.count(True) + kinds.count(_COMPLETE)
         if jobs < len(kinds):
             others = [kind not in (_START, _COMPLETE) for kind in kinds]
-            fields = zip(*(compress(column, others) for column in columns), strict=True)
             places = compress(range(self._line, self._line + len(kinds)), others)
-            self._rows += map(_row_of, fields, places)
+            self._rows += rows_of([list(compress(column, others)) for column in columns], places)
             if not jobs:
                 return
             mine = [not other for other in others]
@@ -290,28 +282,6 @@ def _plus(start: Decimal, fields: Sequence[bytes]) -> Decimal:
     return sum(map(Decimal, b",".join(known).decode().split(",")), start) if known else start
 
 
-def _row_of(fields: tuple[bytes, ...], line: int) -> Row:
-    """The row that `decode_row` would give for fields that are known to be well-formed."""
-    text = b"\n".join(fields).decode().split("\n")
-    ratio, tokens, seconds, cost = text[8:12]
-    entry = Entry(
-        _KINDS[text[2]],
-        text[3],
-        text[4],
-        text[5],
-        _STATUSES[text[12]],
-        text[14],
-        text[13],
-        text[6],
-        tuple(text[7].split(";")) if text[7] else (),
-        Decimal(ratio) if ratio else None,
-        int(tokens) if tokens else None,
-        Decimal(seconds) if seconds else None,
-        Decimal(cost) if cost else None,
-    )
-    return Row(entry, text[0], datetime.fromisoformat(text[1]), int(text[15]), text[16], line)
-
-
 def _places(keys: list[_Key]) -> Iterator[tuple[_Key, _Take]]:
     """Each key with what takes its rows' fields out of a column."""
     if keys and keys.count(keys[0]) == len(keys):
@@ -332,20 +302,6 @@ def _places(keys: list[_Key]) -> Iterator[tuple[_Key, _Take]]:
 
 def _all(column: list[bytes]) -> list[bytes]:
     return column
-
-
-def _framed(columns: _Columns) -> bool:
-    """Whether seq and row_hash have their forms in every row."""
-    seqs, hashes = columns[15], columns[16]
-    digits = b"".join(seqs)
-    return (
-        digits.isdigit()
-        and all(map(len, seqs))
-        and max(map(len, seqs)) <= MAX_DIGITS
-        and not any(seq.startswith(b"0") for seq in seqs)
-        and set(map(len, hashes)) == {HASH_CHARS}
-        and not b"".join(hashes).translate(None, _HEX)
-    )
 
 
 def _check_begin(part: LedgerPart, seq: int) -> None:

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from yoyo.drivers.files.copied import COPIED_FILE, copied_to, remember
 from yoyo.drivers.files.state import sync_dir, write_atomically
 from yoyo.errors import CheckpointFailed, CheckpointInvalid
 from yoyo.model.audit import Frontier
@@ -21,7 +22,7 @@ _TREE_FORMAT: Final = "yoyo-tree/1"
 
 
 class FileCheckpoints:
-    """`SIZE-KEYID.note`, `NAME.vkey` and `tree.json` in `LEDGER.checkpoints/`."""
+    """`SIZE-KEYID.note`, `NAME.vkey` and two caches in `LEDGER.checkpoints/`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -106,11 +107,26 @@ class FileCheckpoints:
         except OSError:
             return
 
+    def copied(self, store: str) -> frozenset[str]:
+        """See the port."""
+        return copied_to(self._directory / COPIED_FILE, store)
+
+    def remember_copied(self, store: str, file: str) -> None:
+        """See the port."""
+        remember(self._directory / COPIED_FILE, store, file)
+
     def _listed(self, end: str) -> list[str]:
         try:
             entries = [entry.name for entry in self._directory.iterdir()]
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            # Not the same as none: the ledger would be signed as if it never had been.
+            raise CheckpointInvalid(
+                f"The checkpoints in {self._directory} could not be read.",
+                why=error.strerror or type(error).__name__,
+                fix="make it a directory that you may read",
+            ) from error
         return sorted(entry.removesuffix(end) for entry in entries if entry.endswith(end))
 
     def _path(self, name: str, form: re.Pattern[str], end: str) -> Path:

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 
 from yoyo.drivers.files import ledger_scan
 from yoyo.drivers.files.ledger_live import LiveFile
-from yoyo.drivers.files.ledger_sections import Sections, open_live, open_sections, unreadable
-from yoyo.drivers.files.lines import LineBlocks
+from yoyo.drivers.files.ledger_sections import (
+    Sections,
+    is_large,
+    open_live,
+    open_sections,
+    unreadable,
+)
 from yoyo.errors import LedgerUnreadable
 from yoyo.model.ledger import BadRow, Entry, LedgerHead, Row, VerifyReport
 from yoyo.model.row_filter import RowFilter
@@ -125,7 +130,12 @@ class CsvLedger:
             yield from self.rows()
             return
         with self._whole() as sections:
-            yield from ledger_scan.matching_rows(sections, wanted)
+            if not is_large(sections):
+                yield from ledger_scan.matching_rows(sections, wanted)
+                return
+            from yoyo.drivers.files.ledger_known import matching
+
+            yield from matching(self._path, sections, wanted)
 
     def state_rows(self) -> Iterator[Row | BadRow]:
         """All rows but those of jobs that are over: the same state at a third of the time.
@@ -136,16 +146,13 @@ class CsvLedger:
         Raises:
             LedgerUnreadable: a file cannot be read, or one is missing.
         """
-        from yoyo.core.ledger_state import StateRows
-
         with self._whole() as sections:
-            state = StateRows()
-            for section in sections.files:
-                state.line = 0
-                for block in LineBlocks(section.fd, 0, section.end):
-                    for row in state.take(block):
-                        yield ledger_scan.named(section, row)
-            yield from state.rest()
+            if not is_large(sections):
+                yield from ledger_scan.state_rows(sections)
+                return
+            from yoyo.drivers.files.ledger_known import state_rows
+
+            yield from state_rows(self._path, sections)
 
     def row_at(self, seq: int) -> Row | None:
         """That row, found without reading what is before it; None: there is no such good row.
@@ -194,6 +201,20 @@ class CsvLedger:
 
         with open_sections(self._path) as sections:
             return verify_sections(sections, expect, progress)
+
+    def recheck(self) -> VerifyReport:
+        """As `verify`; of a large ledger, rows that were verified within a day are not read again.
+
+        That holds while every row that the state is made of is as it was then. The report is of
+        the rows that were read.
+
+        Raises:
+            LedgerUnreadable: a file cannot be read.
+        """
+        with open_sections(self._path) as sections:
+            from yoyo.drivers.files.ledger_recheck import recheck
+
+            return recheck(self._path, sections, self._clock.now())
 
     def complete_months(self, before: datetime) -> tuple[MonthPiece, ...]:
         """What may be sealed: the live file's months before the UTC month of that time.
@@ -252,12 +273,19 @@ class CsvLedger:
         with self._fitting() as sections:
             first = sections.first_seq
             if first > max(self._deleted_before, 1):
-                if not ledger_scan.names_deletion(sections):
+                if not self._names_deletion(sections):
                     raise self._hole(
                         f"rows 1 to {first - 1} are missing, and no row says they were deleted"
                     )
                 self._deleted_before = first
             yield sections
+
+    def _names_deletion(self, sections: Sections) -> bool:
+        if not is_large(sections):
+            return ledger_scan.names_deletion(sections)
+        from yoyo.drivers.files.ledger_known import names_deletion
+
+        return names_deletion(self._path, sections)
 
     def _hole(self, why: str) -> LedgerUnreadable:
         return unreadable(

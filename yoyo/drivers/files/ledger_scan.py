@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from yoyo.core.ledger_filter import BlockFilter
@@ -79,6 +79,19 @@ def raw_lines(sections: Sections, first_seq: int) -> Iterator[list[bytes]]:
             yield block.split(b"\n")
 
 
+def state_rows(sections: Sections) -> Iterator[Row | BadRow]:
+    """All rows but those of jobs that are over; jobs that are open come last."""
+    from yoyo.core.ledger_state import StateRows
+
+    state = StateRows()
+    for section in sections.files:
+        state.line = 0
+        for block in LineBlocks(section.fd, 0, section.end):
+            for row in state.take(block):
+                yield named(section, row)
+    yield from state.rest()
+
+
 def matching_rows(sections: Sections, wanted: RowFilter) -> Iterator[Row | BadRow]:
     """The rows that pass, and the bad ones, in order."""
     for section in sections.files:
@@ -102,6 +115,47 @@ def matching_in(section: Section, wanted: RowFilter) -> Iterator[Row | BadRow]:
                     yield from seen.take(rest)
                 continue
         yield from seen.take(block)
+
+
+def matching_between(
+    sections: Sections,
+    wanted: RowFilter,
+    first: int,
+    last: int | None,
+    begins: Mapping[int, int],
+) -> Iterator[Row | BadRow]:
+    """The same of the rows with these numbers; None: to the end.
+
+    `begins` has offsets of rows that are known. Where damage hides one, its file is read whole.
+    """
+    for section in sections.files:
+        if section.last_seq is not None and section.last_seq < first:
+            continue
+        if last is not None and section.first_seq > last:
+            return
+        here = max(first, section.first_seq)
+        begin = section.start if here == section.first_seq else begins.get(here)
+        if begin is None:
+            begin = offset_of(section, here)
+        end: int | None = section.end
+        if last is not None and last != section.last_seq:
+            end = offset_of(section, last + 1)
+        if begin is None or end is None:
+            yield from _between(section, wanted, first, last)
+            continue
+        seen = BlockFilter(wanted, here, at_start=False)
+        seen.line = here - section.first_seq + 1
+        for block in LineBlocks(section.fd, begin, end):
+            for row in seen.take(block):
+                yield named(section, row)
+
+
+def _between(
+    section: Section, wanted: RowFilter, first: int, last: int | None
+) -> Iterator[Row | BadRow]:
+    for row in matching_in(section, wanted):
+        if isinstance(row, BadRow) or (first <= row.seq and (last is None or row.seq <= last)):
+            yield named(section, row)
 
 
 def find_row(sections: Sections, seq: int) -> Row | None:
@@ -189,6 +243,12 @@ def _offset_by_count(section: Section, seq: int) -> int:
     return at
 
 
+def all_blocks(sections: Sections) -> Iterator[bytes]:
+    """The lines of all rows."""
+    for section in sections.files:
+        yield from LineBlocks(section.fd, section.start, section.end)
+
+
 def strangers(sections: Sections) -> Iterator[tuple[Path, int]]:
     """Sealed months that are not read and whose last row the ledger does not have.
 
@@ -206,18 +266,18 @@ def strangers(sections: Sections) -> Iterator[tuple[Path, int]]:
                 yield path, seq
 
 
-def names_deletion(sections: Sections) -> bool:
+def names_deletion(sections: Sections, blocks: Iterable[bytes] | None = None) -> bool:
     """Whether rows say that the months before the oldest file were deleted.
 
-    Each month before it whose sealing is still told of has to have its row.
+    Each month before it whose sealing is still told of has to have its row. `blocks`: all lines
+    that can be such rows, where they are known.
     """
     oldest = sections.files[0].month
     sealed, deleted = set[str](), set[str]()
-    for section in sections.files:
-        for block in LineBlocks(section.fd, section.start, section.end):
-            if _MONTH_ROWS in block:
-                for raw in block.split(b"\n"):
-                    _note_month(raw, sealed, deleted)
+    for block in all_blocks(sections) if blocks is None else blocks:
+        if _MONTH_ROWS in block:
+            for raw in block.split(b"\n"):
+                _note_month(raw, sealed, deleted)
     before = {month for month in sealed if oldest is None or month < oldest}
     named = {month for month in deleted if oldest is None or month < oldest}
     return bool(named) and before <= named

@@ -95,13 +95,21 @@ class Sealer:
         Raises:
             ValueError: no piece, or no entry: the live file has to keep the chain's end.
             LedgerMoved: the live file does not begin with those pieces.
-            MonthSealed: there is a file of that month with other bytes.
+            MonthSealed: there is a file of that month with other bytes, or the ledger is a link.
             LedgerCorrupt: the live file's tail is not sound.
             LedgerRowRefused: an entry has not the format.
             LedgerWriteFailed: the disk is full, or a file may not be written.
         """
         if not pieces or not entries:
             raise ValueError("sealing takes at least one month and one row that says so")
+        if self._path.is_symlink():
+            # The link alone would be replaced, and whoever writes by the other name would go on
+            # with a ledger of their own.
+            raise MonthSealed(
+                f"No month of {self._path} was sealed; nothing was changed.",
+                why="It is a symbolic link.",
+                fix=f"Name the file itself: `ledger: {self._path.resolve()}` in yoyo.yaml.",
+            )
         texts = [(entry, self._ids.new_id()) for entry in entries]
         ready = [(entry, new_id, encode_entry(entry, new_id)) for entry, new_id in texts]
         try:

@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.core.ledger_format import HASH_CHARS, HEADER, stored_hash
 from yoyo.drivers.files.lines import first_row_seq, last_row, line_seq
 from yoyo.errors import LedgerUnreadable
-from yoyo.model.audit import LedgerPart
 
+if TYPE_CHECKING:
+    from yoyo.model.audit import LedgerPart
+
+# Below this, reading the rows is as fast as reading what is known of them.
+WORTH_BYTES = 4_000_000
 _MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
 
 
@@ -49,6 +53,8 @@ class Section(NamedTuple):
     @property
     def part(self) -> LedgerPart:
         """The same without the open file."""
+        from yoyo.model.audit import LedgerPart  # not at every start: few commands ask for it
+
         return LedgerPart(self.path, self.first_seq, self.month)
 
 
@@ -62,6 +68,16 @@ class Sections(NamedTuple):
     def first_seq(self) -> int:
         """Where the rows begin; above 1: older months are not there."""
         return self.files[0].first_seq if self.files else 1
+
+
+def size_of(sections: Sections) -> int:
+    """The bytes of all files."""
+    return sum(section.end for section in sections.files)
+
+
+def is_large(sections: Sections) -> bool:
+    """Whether it is worth it to keep what is read (ADR 0023)."""
+    return size_of(sections) >= WORTH_BYTES
 
 
 def sealed_path(path: Path, month: str) -> Path:

@@ -103,3 +103,10 @@ def line_seq(parted: tuple[bytes, bytes, bytes]) -> int | None:
         return seq_of(raw) if newline and stored_hash(raw) is not None else None
     except BadLine:
         return None
+
+
+def stored_hash_at(fd: int, at: int, end: int) -> tuple[str, int] | None:
+    """The hash of the whole line that begins there, and where the next begins; None: none does."""
+    raw, newline, _ = os.pread(fd, min(MAX_LINE_BYTES, end - at), at).partition(b"\n")
+    found = stored_hash(raw) if newline else None
+    return None if found is None else (found, at + len(raw) + 1)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from yoyo.drivers.files.state import private_dir, write_atomically
@@ -16,10 +17,15 @@ _WAIT_S, _POLL_S = 1.0, 0.02
 
 
 class FileSessionMarker:
-    """`session.json`, and a lock beside it that dies with its holder."""
+    """`session-HEX.json`, and a lock beside it that dies with its holder.
 
-    def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "session.json"
+    HEX are the first 16 digits of the sha256 of the ledger's path: a state directory may serve
+    several ledgers.
+    """
+
+    def __init__(self, state_dir: Path, ledger: Path) -> None:
+        digest = sha256(os.fsencode(ledger.absolute())).hexdigest()
+        self._path = state_dir / f"session-{digest[:16]}.json"
 
     def read(self) -> bytes | None:
         """See the port."""

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from yoyo.core.ledger_check import ChainCheck, LedgerCheck
 from yoyo.drivers.files.ledger_scan import names_deletion, strangers
@@ -28,23 +29,60 @@ def verify_sections(
     Raises:
         OSError: one cannot be read.
     """
+    return check_sections(sections, expect, progress)[0]
+
+
+def check_sections(
+    sections: Sections, expect: LedgerHead | None = None, progress: Progress | None = None
+) -> tuple[VerifyReport, LedgerCheck]:
+    """The same, with the check from which another one can go on.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     size = sum(section.end for section in sections.files)
     if size >= _LARGE_BYTES and _has_two_cores() and threading.active_count() == 1:
-        report = _with_helper(sections, expect, progress)
-        if report is not None:
-            return report
-    return _check(sections, LedgerCheck(expect), progress)
+        done = _with_helper(sections, expect, progress)
+        if done is not None:
+            return done
+    check = LedgerCheck(expect)
+    return _check(sections, check, progress), check
 
 
-def _check(sections: Sections, check: LedgerCheck, progress: Progress | None) -> VerifyReport:
+def check_after(
+    sections: Sections, saved: dict[str, Any], section: Section, offset: int
+) -> tuple[VerifyReport, LedgerCheck]:
+    """Check the rows after one up to which a check was saved; the next begins at `offset` there.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    check = LedgerCheck()
+    check.resume(saved, section.name, saved["seq"] - section.first_seq + 2)
+    report = _check(sections, check, None, (section, offset))
+    return report._replace(open_intents=()), check
+
+
+def _check(
+    sections: Sections,
+    check: LedgerCheck,
+    progress: Progress | None,
+    after: tuple[Section, int] | None = None,
+) -> VerifyReport:
     size, done, torn = sum(section.end for section in sections.files), 0, 0
     above: Section | None = None
     for section in sections.files:
-        check.begin_file(section.name)
-        if section.first_seq != check.next_seq:
-            _report_misfit(sections, above, section, check)
-            check.resume_at(section.first_seq)
-        blocks = LineBlocks(section.fd, 0, section.end)
+        start = 0
+        if after is not None and section.first_seq < after[0].first_seq:
+            continue
+        if after is not None and section.first_seq == after[0].first_seq:
+            start = after[1]
+        else:
+            check.begin_file(section.name)
+            if section.first_seq != check.next_seq:
+                _report_misfit(sections, above, section, check)
+                check.resume_at(section.first_seq)
+        blocks = LineBlocks(section.fd, start, section.end)
         for block in blocks:
             check.feed(block)
             if progress is not None:
@@ -92,7 +130,7 @@ def _has_no_row(section: Section) -> bool:
 
 def _with_helper(
     sections: Sections, expect: LedgerHead | None, progress: Progress | None
-) -> VerifyReport | None:
+) -> tuple[VerifyReport, LedgerCheck] | None:
     """A child checks the hashes, this process all else; None when a hash does not match.
 
     Then the files are to be checked again in one process, which finds out where.
@@ -104,14 +142,15 @@ def _with_helper(
     if child == 0:
         _check_hashes_and_exit(sections)
     try:
-        report = _check(sections, LedgerCheck(expect, hashes_known=True), progress)
+        check = LedgerCheck(expect, hashes_known=True)
+        report = _check(sections, check, progress)
         _, status = os.waitpid(child, 0)
         child = 0
     finally:
         if child:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-    return report if status == 0 else None
+    return (report, check) if status == 0 else None
 
 
 def _check_hashes_and_exit(sections: Sections) -> None:

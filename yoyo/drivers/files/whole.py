@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from yoyo.core.ledger_format import HEADER
 from yoyo.drivers.files.state import sync_dir
 from yoyo.errors import CheckpointFailed
 
@@ -17,10 +19,12 @@ class WholeFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # A name that was never used: one who was killed may have left a part of the same number.
+        self._part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
+        refuse_a_ledger(self._path)
         try:
             self._file = self._part.open("xb")
         except OSError as error:
@@ -64,6 +68,31 @@ class WholeFile:
             f"{self._path} could not be written.",
             why=f"{error.strerror or error}.",
             fix="Make room, or name a place that you may write to.",
+        )
+
+
+def refuse_a_ledger(path: Path) -> None:
+    """Refuse to put a result in a ledger's place, or in that of one of its months.
+
+    Raises:
+        CheckpointFailed: a ledger's file is there.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return  # nothing that could be read: then it is no ledger
+    try:
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        begins = os.pread(fd, len(HEADER), 0) if is_file else b""
+    except OSError:
+        begins = b""
+    finally:
+        os.close(fd)
+    if begins == HEADER:
+        raise CheckpointFailed(
+            f"{path} was not written: a ledger is there.",
+            why="A ledger is never replaced by what is made of it.",
+            fix="Name another file.",
         )
 
 

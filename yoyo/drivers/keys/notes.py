@@ -190,12 +190,16 @@ class CommandNoteSigner:
         )
 
 
-def make_key(path: Path, name: str, password: Secret | None = None) -> VerifierKey:
+def make_key(
+    path: Path, name: str, password: Secret | None = None, *, beside: Path | None = None
+) -> VerifierKey:
     """Make an Ed25519 key (PEM, PKCS #8, mode 0600) in a new file; gives its public half.
 
+    `beside` is where the caller will write the public half.
+
     Raises:
-        CheckpointFailed: there is something of that name, it cannot be written, or `name` is
-            none that a key may have.
+        CheckpointFailed: there is something of either name, the two are one, it cannot be
+            written, or `name` is none that a key may have.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
@@ -205,6 +209,18 @@ def make_key(path: Path, name: str, password: Secret | None = None) -> VerifierK
         PrivateFormat,
     )
 
+    if beside == path:
+        raise CheckpointFailed(
+            f"No key was made: {path} is what its public half would be called.",
+            why="a file of that ending is given to others, and this one must not be",
+            fix="name another file, as --out ledger-key.pem",
+        )
+    if beside is not None and os.path.lexists(beside) and not os.path.lexists(path):
+        raise CheckpointFailed(
+            f"No key was made: {beside} is there already.",
+            why="the public half would go there, and it may be that of a key in use",
+            fix="name another file, as --out ledger-key-2.pem, or move that one away",
+        )
     key = Ed25519PrivateKey.generate()
     found = _named(name, key.public_key().public_bytes_raw())
     phrase = password.reveal().encode() if password is not None else b""

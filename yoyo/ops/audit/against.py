@@ -11,7 +11,7 @@ from yoyo.core.audit.against import wanted_sizes as sizes_of
 from yoyo.core.audit.merkle import consistency_proof, root_of
 from yoyo.core.audit.note import NoteError, check_note, format_vkey, parse_vkey
 from yoyo.errors import CheckpointInvalid, CheckpointMismatch
-from yoyo.model.audit import Checkpoint, TreeHead, VerifierKey
+from yoyo.model.audit import Checkpoint, Frontier, TreeHead, VerifierKey
 from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, KEY_RETIRED, Row
 from yoyo.model.row_filter import RowFilter
 from yoyo.ops.audit.checkpoint import digest_of, key_job, parsed
@@ -71,9 +71,10 @@ def held_against(
         )
     origin = keys[0].name
     start = first_frontier(ctx)
-    rows = _count(ctx, start.size)
+    # Counted, as the seq of a last row may be whatever somebody wrote there.
+    rows = start.size + sum(len(block) for block in ctx.ledger.lines(start.size + 1))
     sizes = {each.head.size for _, each in checkpoints if start.size <= each.head.size <= rows}
-    trees = grown(ctx, start, tuple(sizes - {0}))
+    trees = grown(ctx, start, tuple({*sizes, rows} - {0}))
     heads = {size: root_of(tree) for size, tree in trees.items()}
     if 0 in sizes:
         heads[0] = root_of(start)
@@ -88,7 +89,7 @@ def held_against(
         report,
         rows,
         tuple(known),
-        _consistency(ctx, report, heads, rows, start.size),
+        _consistency(ctx, report, heads, start, trees.get(rows)),
         tuple(damaged),
     )
 
@@ -138,14 +139,6 @@ def _read(notes: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, Checkpoin
         except CheckpointInvalid as error:
             damaged.append(f"{error.what} {error.why}")
     return sorted(good, key=lambda each: each[1].head.size), damaged
-
-
-def _count(ctx: AuditContext, first: int) -> int:
-    tail = ctx.ledger.tail(1)
-    newest = tail[-1] if tail else None
-    if isinstance(newest, Row):
-        return newest.seq
-    return first + sum(len(block) for block in ctx.ledger.lines(first + 1))
 
 
 def _trusted(
@@ -222,14 +215,12 @@ def _consistency(
     ctx: AuditContext,
     report: AgainstReport,
     heads: dict[int, TreeHead],
-    rows: int,
-    first: int,
+    start: Frontier,
+    now: Frontier | None,
 ) -> Consistency | None:
-    if not report.agreed or report.agreed < first:
+    if now is None or not report.agreed or report.agreed < start.size:
         return None
-    start = first_frontier(ctx)
-    now = grown(ctx, start, (rows,))[rows]
-    path = consistency_proof(ctx.ledger.lines(start.size + 1), report.agreed, rows, start)
+    path = consistency_proof(ctx.ledger.lines(start.size + 1), report.agreed, now.size, start)
     return Consistency(heads[report.agreed], root_of(now), path)
 
 

@@ -13,18 +13,18 @@ from yoyo.core.audit.note import (
     format_note,
     format_vkey,
     parse_checkpoint,
-    parse_vkey,
 )
-from yoyo.errors import CheckpointFailed, CheckpointInvalid, StoreConflict, YoyoError
+from yoyo.errors import CheckpointFailed, CheckpointInvalid, LedgerCorrupt
 from yoyo.model.audit import Checkpoint, NoteSignature, TreeHead, VerifierKey
 from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, Row
 from yoyo.model.row_filter import RowFilter
+from yoyo.ops.audit.copies import copies
+from yoyo.ops.audit.rotation import refuse_amid_rotation
 from yoyo.ops.audit.tree import frontier_at
 
 if TYPE_CHECKING:
     from yoyo.ops.audit.context import AuditContext
     from yoyo.ports.notary import NoteSigner
-    from yoyo.ports.objects import Objects
 
 
 class Signed(NamedTuple):
@@ -55,6 +55,10 @@ def checkpoint(ctx: AuditContext) -> Signed:
             refuse_other_key(newest[1], signer.key)
             # Before the row: a ledger that was tampered with is left as it is found.
             frontier_at(ctx, newest[1].head.size, newest[1].head)
+            refuse_amid_rotation(ctx, newest[1])
+            last = ctx.ledger.tail(1)
+            if last and isinstance(last[0], Row) and last[0].seq < newest[1].head.size:
+                raise _doubled()
         return sign_now(ctx, newest, (signer,))
 
 
@@ -62,19 +66,34 @@ def sign_now(
     ctx: AuditContext,
     newest: tuple[str, Checkpoint] | None,
     signers: tuple[NoteSigner, ...],
+    beat: int | None = None,
 ) -> Signed:
     """A heartbeat, and every signer's word on the tree up to it. Needs the lock.
+
+    `beat` is the seq of a heartbeat that is there already, and that nobody has signed.
 
     Raises:
         CheckpointFailed, CheckpointMismatch, LedgerCorrupt, LedgerWriteFailed, LedgerUnreadable.
     """
-    beat = heartbeat(ctx, newest)
-    frontier = frontier_at(ctx, beat.seq, newest[1].head if newest else None)
+    row = heartbeat(ctx, newest) if beat is None else ctx.ledger.row_at(beat)
+    if row is None:
+        raise _doubled()
+    frontier = frontier_at(ctx, row.seq, newest[1].head if newest else None)
+    if frontier.row_hash != row.row_hash:
+        raise _doubled()
     head = root_of(frontier)
     name = keep_signed(ctx, head, signers)
     ctx.checkpoints.cache_frontier(frontier)
     copied, note = copies(ctx)
     return Signed(name, head.size, head.root.hex(), format_vkey(signers[-1].key), copied, note)
+
+
+def _doubled() -> LedgerCorrupt:
+    return LedgerCorrupt(
+        "The ledger's rows are not numbered as they stand; nothing was signed.",
+        why="Two ledgers were put into one file, or rows were taken out of it.",
+        fix="Run `yoyo ledger verify`: it names the line. Keep the file as it is.",
+    )
 
 
 def is_due(ctx: AuditContext) -> bool:
@@ -85,7 +104,9 @@ def is_due(ctx: AuditContext) -> bool:
     row = ctx.ledger.row_at(newest[1].head.size)
     if row is None:
         return True  # signing will find out what became of it
-    return ctx.clock.now() - row.timestamp >= timedelta(seconds=ctx.settings.every_s)
+    age = ctx.clock.now() - row.timestamp
+    # One of a time to come: the clock was set back, and nobody can say how old it is.
+    return not timedelta(0) <= age < timedelta(seconds=ctx.settings.every_s)
 
 
 def newest_checkpoint(ctx: AuditContext) -> tuple[str, Checkpoint] | None:
@@ -182,47 +203,3 @@ def keep_signed(ctx: AuditContext, head: TreeHead, signers: tuple[NoteSigner, ..
     name = f"{head.size:020d}-{signers[-1].key.key_id.hex()}"
     ctx.checkpoints.keep(name, format_note(body, signatures))
     return name
-
-
-def copies(ctx: AuditContext) -> tuple[tuple[str, ...], str]:
-    """Copy what the second store has not; gives the names, and what kept it from being all.
-
-    A copy is written only where there is none: what is there is never written over.
-    """
-    if ctx.copy_to is None:
-        return (), ""
-    done: list[str] = []
-    try:
-        store = ctx.copy_to()
-        there = {info.key for info in store.list("checkpoints/")}
-        names = ctx.checkpoints.names()
-        for name in names:
-            is_new = f"checkpoints/{name}.note" not in there
-            # The newest is always held against what is there: a second history shows so.
-            if is_new or name == names[-1]:
-                _copy(store, f"checkpoints/{name}.note", ctx.checkpoints.read(name))
-            if is_new:
-                done.append(name)
-        for key in ctx.checkpoints.keys():  # noqa: SIM118 - a method of the port
-            path = f"checkpoints/{parse_vkey(key.decode()).key_id.hex()}.vkey"
-            if path not in there:
-                _copy(store, path, key)
-    except (YoyoError, NoteError) as error:
-        return tuple(done), f"checkpoints could not be copied: {_said(error)}"
-    return tuple(done), ""
-
-
-def _said(error: YoyoError | NoteError) -> str:
-    return f"{error.what} {error.why}".rstrip() if isinstance(error, YoyoError) else str(error)
-
-
-def _copy(store: Objects, key: str, note: bytes) -> None:
-    try:
-        store.put(key, note, if_generation=0)
-    except StoreConflict as conflict:
-        if b"".join(store.read(key)) != note:
-            raise CheckpointFailed(
-                f"The second store has another {key}.",
-                why="Two ledgers copy there, or one of the two was tampered with.",
-                fix="Keep both, and run `yoyo ledger verify --against` with each.",
-            ) from conflict

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yoyo.core.audit.note import is_key_name
+from yoyo.core.audit.note import format_vkey, is_key_name
 from yoyo.errors import CheckpointFailed
 from yoyo.model.ledger import KEY_RETIRED
 from yoyo.ops.audit.checkpoint import (
     Signed,
     announce,
+    digest_of,
     newest_checkpoint,
     refuse_other_key,
     sign_now,
 )
+from yoyo.ops.audit.rotation import CutOff, cut_off
 from yoyo.ops.audit.tree import frontier_at
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
     """Change over to another key: rows that say so, and a checkpoint over them by both keys.
 
     With `lost` the old key signs nothing, and whoever verifies must be told of the new one by
-    another way.
+    another way. One that was cut off is finished: with the same new key.
 
     Raises:
         CheckpointFailed: the new key is the old one, or the old one cannot sign.
@@ -55,9 +57,23 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
             old.sign(before.body)  # that it can, before any row says that it did
             signers = (old, new)
         frontier_at(ctx, before.head.size, before.head)
+        begun = cut_off(ctx, before)
+        if begun is not None and begun.beat is not None:
+            _refuse_a_third(begun, new)
         announce(ctx, new.key)
-        ctx.ledger.append(ctx.entry(KEY_RETIRED, f"key/{old_id.hex()}"))
-        return sign_now(ctx, newest, signers)
+        if begun is None:
+            ctx.ledger.append(ctx.entry(KEY_RETIRED, f"key/{old_id.hex()}"))
+        return sign_now(ctx, newest, signers, begun.beat if begun is not None else None)
+
+
+def _refuse_a_third(begun: CutOff, new: NoteSigner) -> None:
+    if digest_of(format_vkey(new.key).encode()) in begun.added:
+        return
+    raise CheckpointFailed(
+        "The key was not changed: an earlier change to another key was cut off.",
+        why="Its rows are in the ledger, and only the key that they announce can follow.",
+        fix="Run `yoyo ledger rotate` with that key first, and then with this one.",
+    )
 
 
 def origin_of(given: str | None, settings: Callable[[], AuditSettings]) -> str:

@@ -14,8 +14,10 @@ from yoyo.model.ledger import MONTH_SEALED
 from yoyo.ops.audit.checkpoint import (
     announce,
     newest_checkpoint,
+    parsed,
     refuse_other_key,
 )
+from yoyo.ops.audit.rotation import refuse_amid_rotation
 from yoyo.ops.audit.tree import frontier_at, grown
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def _seal(ctx: AuditContext, pieces: tuple[MonthPiece, ...]) -> tuple[SealedMont
     newest = newest_checkpoint(ctx)
     if signer is not None and newest is not None:
         refuse_other_key(newest[1], signer.key)
+        refuse_amid_rotation(ctx, newest[1])
     elif signer is not None:
         announce(ctx, signer.key)
     trees = _trees(ctx, tuple(piece.last_seq for piece in pieces))
@@ -103,10 +106,17 @@ def _trees(ctx: AuditContext, sizes: tuple[int, ...]) -> dict[int, Frontier]:
 def _note(ctx: AuditContext, signer: NoteSigner | None, frontier: Frontier) -> tuple[str, bytes]:
     if signer is None:
         return "", b""
-    body = body_of(ctx.settings.origin, root_of(frontier))
+    head = root_of(frontier)
+    name = f"{frontier.size:020d}-{signer.key.key_id.hex()}"
+    if name in ctx.checkpoints.names():
+        # Of the same rows: by a sealing that was cut off, or as the month's last row was signed.
+        # Another signature of them could not be kept beside it.
+        note = ctx.checkpoints.read(name)
+        if parsed(name, note).head == head:
+            return name, note
+    body = body_of(ctx.settings.origin, head)
     signature = NoteSignature(signer.key.name, signer.key.key_id, signer.sign(body))
     note = format_note(body, (signature,))
-    name = f"{frontier.size:020d}-{signer.key.key_id.hex()}"
     ctx.checkpoints.keep(name, note)
     return name, note
 
