@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def audited(ledger: Path, copies: Path, vkey: Path, *, every: int = 1) -> Said:
             "--against", str(copies), "--against", "ledger.checkpoints",
         ],
         cwd=ledger, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     if "Traceback" in done.stderr or done.returncode == 70:
         raise AssertionError(done.stderr)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from year_signed import Papers
 
+ROOT = Path(__file__).parents[1]
 # Commands that write take this for now: the year ends on the evening before.
 NOW = "2026, 11, 21, 12, tzinfo=d.UTC"
 _AS_IT_IS = "from yoyo.cli.main import main; main()"
@@ -39,7 +40,7 @@ def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=place, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, **_NO_CLOUD},
+        env={**os.environ, **_NO_CLOUD, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     if "Traceback" in done.stderr or done.returncode == 70:
         raise AssertionError(f"yoyo {' '.join(words)}\n{done.stderr}")

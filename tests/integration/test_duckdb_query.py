@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from duckdb_parts import E, S, files, life, lines_of, lives
 
 from yoyo.cli.ledger_query import plain, query_document, query_text
 from yoyo.core.corrections import apply, corrections_of
+from yoyo.core.cost.window import wanted_for
 from yoyo.core.ledger_format import decode_row
 from yoyo.drivers.duckdb.query import DuckdbQuery
+from yoyo.drivers.files.accounts import PlainAccounts
 from yoyo.errors import QueryFailed
 from yoyo.model.audit import LedgerPart
 from yoyo.model.ledger import BILLED, CORRECTION, DISK_COST, CompletionStatus, Entry, Row
+from yoyo.ops.cost import Question, answer
 from yoyo.ports.query import QueryLimits, QueryResult
 
 LIMITS = QueryLimits(10_000, 60.0, 1_000_000_000)
@@ -115,6 +119,20 @@ def test_money_has_the_corrections_that_totals_have(tmp_path: Path) -> None:
     )
     assert list(found.rows) == want
     assert {row[2] for row in want} >= {Decimal("0.5"), Decimal("0.25"), Decimal("1.125")}
+
+
+def test_what_is_in_no_money_row_is_what_cost_says_it_does_not_add(tmp_path: Path) -> None:
+    stray = Entry(E.ADAPTER_LOAD, "team-a", "n1", "x", S[1], "me", cost_usd=Decimal("0.25"))
+    parts = files(tmp_path, lines_of([*life(1, 2), stray, *life(2, 2)]))
+    found = ask(parts, "SELECT (SELECT sum(cost_usd) FROM ledger), sum(cost_usd) FROM money")
+    ((plainly, money),) = found.rows
+    table = answer(
+        PlainAccounts().read(parts, wanted_for(())), Question(),
+        now=datetime(2027, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+    assert (table.total.usd, plainly - money) == (money, Decimal("0.25"))
+    assert any(note.startswith("0.250000 USD stand in rows") for note in table.notes)
 
 
 ESCAPES = [
@@ -216,7 +234,8 @@ def test_an_interrupt_ends_a_query(parts: Parts) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from yoyo.drivers.duckdb.query import DuckdbQuery\n"
-        "from yoyo.model.audit import LedgerPart\nfrom yoyo.ports.query import QueryLimits\n"
+        "from yoyo.model.audit import LedgerPart\nfrom yoyo.ops.cost import Question, answer
+from yoyo.ports.query import QueryLimits\n"
         "print('on', flush=True)\n"
         "try:\n"
         "    DuckdbQuery().query((LedgerPart(Path(sys.argv[1]), 31, None),), sys.argv[2],"

@@ -33,11 +33,11 @@ NEVER = 10**18
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is kept, in zones of some five rows, as of a ledger of millions of rows."""
+    """All is kept, in zones of some ten rows, as of a ledger of millions of rows."""
     monkeypatch.setattr(ledger_sections, "WORTH_BYTES", 1)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 1500)
     monkeypatch.setattr(ledger_scan, "_NEAR_BYTES", 1500)
-    monkeypatch.setattr(ledger_zones, "ZONE_ROWS", 5)
+    monkeypatch.setattr(ledger_zones, "ZONE_ROWS", 9)
 
 
 class Writer:
@@ -281,10 +281,27 @@ def test_a_job_that_was_edited_is_seen_after_a_day(writer: Writer) -> None:
         require_sound(writer.ledger)
 
 
-def test_a_ledger_with_a_gap_is_read_as_it_stands(writer: Writer) -> None:
-    """Line and number of a row below it are not as far apart as above."""
+def test_a_month_that_was_deleted_is_not_known_any_more(writer: Writer) -> None:
+    writer.job(done=False)
+    writer.later(40)
+    writer.life()
+    seal_all(writer.ledger, writer.clock.at)
+    writer.later(40)
+    writer.life()
+    seal_all(writer.ledger, writer.clock.at)
+    warm(writer)
+    oldest = writer.ledger.parts()[0]
+    writer.ledger.append(deleted_row(str(oldest.month)))
+    writer.ledger.delete(oldest)
+    agrees(writer)
+
+
+@pytest.mark.parametrize("between", [None, b"no row\n"])
+def test_a_damaged_ledger_is_read_as_it_stands(writer: Writer, between: bytes | None) -> None:
+    """Line and number of a row below a gap are not as far apart as above."""
     raws = writer.path.read_bytes().splitlines(keepends=True)
-    writer.path.write_bytes(b"".join([*raws[:9], *raws[10:]]))
+    below = raws[10:] if between is None else [between, *raws[9:]]
+    writer.path.write_bytes(b"".join([*raws[:9], *below]))
     agrees(writer)
     assert not cache_path(writer.path).exists()
 

@@ -18,9 +18,9 @@ from yoyo.cli.report import report
 from yoyo.core.report.facts import ReportFacts
 from yoyo.core.report.page import page
 from yoyo.drivers.files.accounts import PlainAccounts
-from yoyo.errors import LedgerRowRefused
+from yoyo.errors import CheckpointMismatch, LedgerCorrupt, LedgerRowRefused
 from yoyo.ops.audit.checkpoint import checkpoint
-from yoyo.ops.report import ReportQuestion, gather, last_month, month_span
+from yoyo.ops.report import ReportQuestion, gather, last_month, month_span, trouble
 from yoyo.wiring_audit import bare_audit_context
 
 app = typer.Typer()
@@ -65,8 +65,10 @@ def test_a_tampered_ledger_is_said_to_be_one(ledger: Path, tmp_path: Path) -> No
     out = tmp_path / "r.html"
     done = run("--month", "2026-11", "--file", ledger, "-o", out, "--json")
 
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["integrity"]["holds"] is False
+    assert isinstance(done.exception, LedgerCorrupt), done.output
+    document = json.loads(done.stdout)
+    assert document["integrity"]["holds"] is False
+    assert "row_hash" in document["error"]["why"]
     assert "Integrity: fails" in out.read_text()
     assert "row_hash" in Page(out.read_text()).text
 
@@ -126,6 +128,10 @@ def test_signed_checkpoints_are_part_of_the_statement(tmp_path: Path) -> None:
     assert signed.result is True
     assert "2 later row(s)" in signed.detail
     assert "configured" in signed.detail
+    named = gather(
+        house.ctx, PlainAccounts(), asked._replace(keys=(house.key,), keys_from="checkpoints.key")
+    )
+    assert "configured as checkpoints.key" in named.integrity.checks[1].detail
     assert trusted.integrity.checks[2].result is None  # the copies were not read
 
     beside = gather(house.ctx, PlainAccounts(), asked)
@@ -139,6 +145,9 @@ def test_signed_checkpoints_are_part_of_the_statement(tmp_path: Path) -> None:
     assert cut.integrity.checks[0].result is True  # the chain of what is left holds
     assert cut.integrity.checks[1].result is False
     assert not cut.integrity.holds
+    assert isinstance(trouble(cut.integrity), CheckpointMismatch)
+    assert trouble(trusted.integrity) is None
+    assert trouble(beside.integrity) is None
 
 
 def test_each_month_has_its_own_jobs_and_what_was_open_by_its_end(ledger: Path) -> None:

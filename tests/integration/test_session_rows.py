@@ -223,7 +223,7 @@ class LockSeen(GivenHost):
     """A host that looks, while the record is made, whether the marker is held."""
 
     def __init__(self, lock: Path) -> None:
-        super().__init__()
+        super().__init__("boot-2")
         self._lock = lock
         self.was_held = False
 
@@ -237,7 +237,9 @@ class LockSeen(GivenHost):
 
 
 def test_the_marker_is_held_while_the_row_is_written(here: Here) -> None:
-    host = LockSeen(here.root / "state/session.lock")
+    here.command(GivenHost()).append(NOTE)
+    (lock,) = (here.root / "state").glob("session-*.lock")
+    host = LockSeen(lock)
     here.command(host).append(NOTE)
     assert host.was_held
 
@@ -246,7 +248,7 @@ class Overtaken(FileSessionMarker):
     """A marker that another command gets hold of first, and uses."""
 
     def __init__(self, here: Here) -> None:
-        super().__init__(here.root / "state")
+        super().__init__(here.root / "state", here.path)
         self._here = here
 
     @contextmanager

@@ -16,8 +16,9 @@ from yoyo.core.cost.pieces import BASE, DISK, IDLE, RUNNING, UNSPLIT
 from yoyo.core.cost.table import costs
 from yoyo.core.cost.window import grain_of
 from yoyo.model.accounts import GROUPS, CostLine, CostTable
+from yoyo.model.ledger import CompletionStatus, Entry, EventType
 
-D = Decimal
+D, E = Decimal, EventType
 PRICES = {"node-1": D("0.72"), "node-2": None}
 
 
@@ -347,3 +348,25 @@ def test_the_total_is_the_same_whatever_it_is_grouped_by(
             parts = sum((getattr(line, name) for line in table.lines), D(0))
             assert parts == getattr(table.total, name), name
         assert all(min(line.idle_usd, line.boot_usd, line.gpu_usd) >= 0 for line in table.lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(E.ADAPTER_LOAD, ""), (E.KV_POOL_SYNC, ""), (E.CHECKPOINT, "TORN_TAIL_RECOVERED"),
+     (E.CHECKPOINT, ""), (E.BOOT_REQUEST, "")],
+)  # fmt: skip
+def test_cost_in_rows_that_book_none_is_said(kind: EventType, code: str) -> None:
+    maker = one_life()
+    maker.disk("life-1", 3600, "0.05")
+    maker.correct(maker.last("life-1"), usd="50.00")
+    before = answer(maker)
+    stray = Entry(kind, "acme", "node-1", "stray", CompletionStatus.SUCCESS, "alice",
+                  error_code=code, cost_usd=D("42.00"))  # fmt: skip
+    maker.add(4000, stray)
+    table = answer(maker)
+
+    assert table.total.usd == before.total.usd
+    assert not [note for note in before.notes if "not added" in note]
+    assert [note for note in table.notes if note.startswith("42.000000 USD stand in rows")]
+    early = answer(maker, until=NOW)
+    assert not [note for note in early.notes if "not added" in note], "it is not in the window"

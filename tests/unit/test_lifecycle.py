@@ -33,6 +33,9 @@ CASES = [
     (E.TEARDOWN_COMPLETE, "MACHINE_GONE", C.ERROR, "alice", GUARD_OPERATOR, "monitor"),
     (E.TEARDOWN_COMPLETE, "MACHINE_GONE", C.ERROR, "alice", "bob", "operator"),
     (E.PREEMPTION, "MACHINE_GONE", C.ERROR, GUARD_OPERATOR, "", "outside"),
+    # Alice's `down` was killed, and the monitor finished it.
+    (E.TEARDOWN_COMPLETE, "", C.SUCCESS, GUARD_OPERATOR, "alice", "operator"),
+    (E.TEARDOWN_COMPLETE, "MACHINE_GONE", C.ERROR, GUARD_OPERATOR, "alice", "operator"),
     (E.PREEMPTION, "GUARD_DEAD_MAN", C.PREEMPTED, "guard:dead-man", "", "dead-man"),
     (E.PREEMPTION, "GUARD_UNREACHABLE", C.PREEMPTED, "guard:dead-man", "", "dead-man"),
     (E.PREEMPTION, "GUARD_LIFETIME", C.PREEMPTED, "alice", "", "lifetime"),

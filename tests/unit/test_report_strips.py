@@ -69,19 +69,24 @@ def test_load_is_a_share_of_the_hour_and_never_more() -> None:
         ("GUARD_PLATFORM_CAP", "guard:platform-cap", "P"),
         ("SPOT_PREEMPTED", "alice", "S"),
         ("NO_CAPACITY", "alice", "F"),
-        ("SOMETHING_NEW", "alice", "X"),
+        ("SOMETHING_NEW", "alice", "F"),
+        ("STOPPED_OUTSIDE", "alice", "X"),
+        ("GUARD_NEW", "guard:new", "G"),
     ],
 )
 def test_who_ended_it(code: str, operator: str, mark: str) -> None:
-    assert mark_of(code, operator) == mark
+    done = CompletionStatus.ERROR if code else CompletionStatus.SUCCESS
+    end = entry(EventType.TEARDOWN_COMPLETE, "l", done, error_code=code, operator_id=operator)
+    assert mark_of(rows_of([(at(0), end)])[0]) == mark
     assert mark in STOPS
 
 
-@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 3)), max_size=25))
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 4)), max_size=25))
 def test_any_order_of_rows_can_be_drawn(steps: list[tuple[int, int]]) -> None:
     kinds = (
         EventType.BOOT_REQUEST,
         EventType.BOOT_COMPLETE,
+        EventType.TEARDOWN_REQUEST,
         EventType.TEARDOWN_COMPLETE,
         EventType.PREEMPTION,
     )

@@ -23,7 +23,7 @@ def correct(
     ] = None,
     gpu_seconds: Annotated[
         str | None,
-        typer.Option("--gpu-seconds", metavar="S", help="Seconds times accelerators."),
+        typer.Option("--gpu-seconds", metavar="S", help="Seconds of the machine, or of the job."),
     ] = None,
     tokens: Annotated[
         int | None, typer.Option("--tokens", metavar="N", min=0, help="Tokens of a job.")

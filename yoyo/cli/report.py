@@ -37,6 +37,7 @@ def report(
     """Write a month's report as one page that needs nothing but a browser.
 
     A report of that name is replaced. The ledger is verified first, and the page says the result.
+    Where it is not intact the command fails, with the page written.
 
     \b
       yoyo report --month 2026-10 -o october.html
@@ -44,13 +45,16 @@ def report(
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.result_file import result_file
         from yoyo.core.report.page import page
+        from yoyo.ops.report import trouble
 
         facts = _gathered(work, month, file)
         path = out if out is not None else Path(f"report-{facts.month}.html")
         text = page(facts)
         with result_file(path) as sink:
             sink.write(text)
-        work.out.emit(_document(path, text, facts), lambda: _told(path, facts))
+        work.out.emit(
+            _document(path, text, facts), lambda: _told(path, facts), trouble(facts.integrity)
+        )
 
 
 def _gathered(work: Session, month: str | None, file: Path | None) -> "ReportFacts":
@@ -75,9 +79,11 @@ def _gathered(work: Session, month: str | None, file: Path | None) -> "ReportFac
     else:
         settings = work.loaded.settings
         ctx, path = audit_context_for(settings, os.environ), settings.ledger
-        named = settings.audit.public_key or settings.audit.key
-        keys = tuple(trusted_keys((), settings.audit)) if named else ()
-        asked = asked._replace(nodes=settings.nodes, keys=keys)
+        audit = settings.audit
+        named = "checkpoints.key" if audit.key else ""
+        named = "checkpoints.public_key" if audit.public_key else named
+        keys = tuple(trusted_keys((), audit)) if named else ()
+        asked = asked._replace(nodes=settings.nodes, keys=keys, keys_from=named)
     reader = accounts_reader("auto", ctx.ledger.parts())
     with Share(work.out, "reading the ledger") as share:
         return gather(

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 from yoyo.core.ledger_format import MAX_JOB_ID_BYTES, is_uuid7
 from yoyo.model.ledger import (
     BILLED,
+    CLOSING,
     CORRECTION,
     CORRECTIONS,
     DISK_COST,
@@ -23,7 +24,6 @@ from yoyo.model.ledger import (
 _JOB_ID: Final = re.compile(
     r"correct/([1-9][0-9]{0,17})/([0-9a-f-]{36})(?:/([a-z0-9](?:[a-z0-9-]*[a-z0-9])?))?\Z"
 )
-_MACHINE_ROWS: Final = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 _Number = TypeVar("_Number", int, Decimal)
 _NO_WORD: Final = re.compile("[^a-z0-9]+")
 
@@ -159,7 +159,7 @@ def why_not(row: Row, amounts: Amounts) -> str:
     entry = row.entry
     if entry.error_code in CORRECTIONS:
         return "it is a correction itself; correct the row that it names"
-    if entry.event_type in _MACHINE_ROWS:
+    if entry.event_type in CLOSING:
         without: dict[str, Decimal | int | None] = {"tokens": amounts.tokens}
     elif entry.event_type is EventType.CHECKPOINT and entry.error_code == DISK_COST:
         without = {"tokens": amounts.tokens, "GPU seconds": amounts.gpu_seconds}

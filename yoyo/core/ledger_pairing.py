@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from yoyo.core.ledger_format import PAIRED
-from yoyo.model.ledger import EventType, OpenIntent
+from yoyo.model.ledger import CLOSING, EventType, OpenIntent
 
 # Past this many at once, later ones are no longer followed: memory stays bounded whatever
 # the file holds (`verify` then peaks at 70 MB with the longest ids that the format allows).
@@ -18,9 +18,8 @@ _JOB_COMPLETE = EventType.JOB_COMPLETE.encode()
 _BOOT_REQUEST = EventType.BOOT_REQUEST.encode()
 _BOOT_COMPLETE = EventType.BOOT_COMPLETE.encode()
 _TEARDOWN_REQUEST = EventType.TEARDOWN_REQUEST.encode()
-_TEARDOWN_COMPLETE = EventType.TEARDOWN_COMPLETE.encode()
 _PREEMPTION = EventType.PREEMPTION.encode()
-_CLOSING = (_TEARDOWN_COMPLETE, _PREEMPTION)
+_CLOSING = tuple(kind.encode() for kind in CLOSING)
 _ALONE = frozenset(kind.encode() for kind in frozenset(EventType) - PAIRED)
 
 # The newest row of a life -> what may follow. None: no row of that life is open.

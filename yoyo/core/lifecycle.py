@@ -43,11 +43,17 @@ def guard_of(closing: Row, stopper: str = "") -> str:
     entry = closing.entry
     code = entry.error_code
     known = ENDS.get(code)
-    if known is not None and not (code == _GONE and stopper):
+    if code == _GONE and stopper:
+        who = stopper
+    elif known is not None:
         return known
-    if not code or code.startswith((_GUARD_CODE, _GONE)):
-        for operator in (entry.operator_id, stopper):
-            if operator.startswith(_GUARD_OPERATOR):
-                return operator.removeprefix(_GUARD_OPERATOR) or BY_FAULT
-    done = entry.completion_status is CompletionStatus.SUCCESS or code == _GONE
-    return BY_OPERATOR if done else BY_FAULT
+    elif not code:
+        who = stopper or entry.operator_id
+    elif code.startswith(_GUARD_CODE):
+        who = entry.operator_id
+    else:
+        return BY_FAULT
+    if who.startswith(_GUARD_OPERATOR):
+        return who.removeprefix(_GUARD_OPERATOR) or BY_FAULT
+    is_asked = entry.completion_status is CompletionStatus.SUCCESS or code == _GONE
+    return BY_OPERATOR if is_asked else BY_FAULT

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from yoyo.model.ledger import CORRECTIONS, BadRow, CompletionStatus, EventType, Row
+from yoyo.model.ledger import CLOSING, CORRECTIONS, BadRow, CompletionStatus, EventType, Row
 
 # Of several jobs of one input the newest ones are shown.
 MAX_SUBJECTS = 20
@@ -24,7 +24,6 @@ LIFE_TYPES = (
     EventType.ADAPTER_LOAD,
 )
 LINK_TYPES = (*LIFE_TYPES, EventType.CHECKPOINT)  # corrections are CHECKPOINT rows
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 _TARGET = re.compile(r"correct/([0-9]{1,18})/([0-9a-f-]{36})(?:/|\Z)")
 _CHECKPOINT = re.compile(r"([0-9]{20})-[0-9a-f]{8}\Z")
@@ -211,7 +210,7 @@ class _Life:
             self.rows = self.rows._replace(complete=row)
         elif kind == EventType.TEARDOWN_REQUEST:
             self.rows = self.rows._replace(teardown=row)
-        elif kind in _CLOSING:
+        elif kind in CLOSING:
             self.rows = self.rows._replace(closing=row)
         else:
             self.rows = self.rows._replace(load=row)
@@ -260,7 +259,7 @@ class _Linking:
             for number, subject in enumerate(self._subjects):
                 if subject[:3] == ("life", node, row.entry.job_id):
                     self._found[number] = (life, None)
-        if row.entry.event_type in _CLOSING and self._is_wanted(life):
+        if row.entry.event_type in CLOSING and self._is_wanted(life):
             self._watched.add(row.seq)
 
     def _is_wanted(self, life: _Life) -> bool:

@@ -77,6 +77,8 @@ RESERVED_NODES = {STORE_NODE: "the store", ADAPTERS_NODE: "adapters", LEDGER_NOD
 HEARTBEAT = "HEARTBEAT"  # the row before a signed checkpoint, which covers it
 KEY_ADDED = "KEY_ADDED"  # input_hash: sha256 of the verifier key's text
 KEY_RETIRED = "KEY_RETIRED"
+# job_id refuse/SEQ, input_hash sha256:<row_hash of that row>: a KEY_* row that somebody else wrote
+KEY_REFUSED = "KEY_REFUSED"
 MONTH_SEALED = "MONTH_SEALED"  # job_id seal/YYYY-MM, input_hash: sha256 of the seal record
 MONTH_DELETED = "MONTH_DELETED"  # job_id delete/YYYY-MM, written before the file goes
 SESSION = "SESSION"  # job_id session/BOOT_ID, input_hash: sha256 of the session record

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yoyo.errors import YoyoError
-from yoyo.model.ledger import DISK_COST, EventType
+from yoyo.model.ledger import CLOSING, DISK_COST
 
 if TYPE_CHECKING:
     from yoyo.model.ledger import Entry, Row
     from yoyo.ops.context import Context
-
-
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
 
 
 def booked(ctx: Context, entry: Entry) -> Row:
@@ -22,7 +19,7 @@ def booked(ctx: Context, entry: Entry) -> Row:
         LedgerCorrupt, LedgerRowRefused, LedgerWriteFailed.
     """
     row = ctx.ledger.append(priced(ctx, entry))
-    if entry.event_type in _CLOSING and ctx.prove is not None:
+    if entry.event_type in CLOSING and ctx.prove is not None:
         ctx.progress.phase("signing", "the ledger")
         for note in ctx.prove():
             ctx.progress.note(f"ledger: {note}")

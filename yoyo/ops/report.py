@@ -11,7 +11,14 @@ from yoyo.core.corrections import corrections_of
 from yoyo.core.cost.window import wanted_for
 from yoyo.core.report.facts import Change, Check, Integrity, NodeStrip, OpenItem, ReportFacts
 from yoyo.core.report.strips import strips_of
-from yoyo.errors import CheckpointInvalid, DriverUnavailable, LedgerRowRefused
+from yoyo.errors import (
+    CheckpointInvalid,
+    CheckpointMismatch,
+    DriverUnavailable,
+    LedgerCorrupt,
+    LedgerRowRefused,
+    YoyoError,
+)
 from yoyo.model.ledger import CORRECTIONS, Row, VerifyReport
 from yoyo.ops.cost import Question, answer
 
@@ -38,6 +45,7 @@ class ReportQuestion(NamedTuple):
     ledger_name: str
     nodes: tuple[NodeSettings, ...] = ()  # configured: today's prices and caps
     keys: tuple[VerifierKey, ...] = ()  # trusted for checkpoints
+    keys_from: str = ""  # the configuration's key that they are from
 
 
 def month_span(text: str) -> tuple[datetime, datetime]:
@@ -112,7 +120,7 @@ def gather(
         open_count=len(opened),
         changes=tuple(changed[:MAX_LISTED]),
         change_count=len(changed),
-        integrity=_integrity(ctx, verified, asked.keys),
+        integrity=_integrity(ctx, verified, asked),
         rows_in_month=sum(since <= row.timestamp < until for row in accounts.rows),
         bad_rows=accounts.bad_rows,
     )
@@ -173,13 +181,33 @@ def _target(row: Row) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) <= 18 else 0
 
 
-def _integrity(ctx: AuditContext, verified: VerifyReport, keys: Sequence[VerifierKey]) -> Integrity:
+def trouble(integrity: Integrity) -> YoyoError | None:
+    """What the command ends with once the page is written; None: nothing failed."""
+    if integrity.problem_count:
+        return LedgerCorrupt(
+            f"The report is written, and the ledger is not intact: {integrity.problem_count} "
+            "problem(s).",
+            why=f"The first: {integrity.problems[0]}." if integrity.problems else "",
+            fix="Run `yoyo ledger verify`; keep the file as it is for whoever looks into it.",
+        )
+    failed = next((check for check in integrity.checks if check.result is False), None)
+    if failed is None:
+        return None
+    return CheckpointMismatch(
+        "The report is written, and the ledger is not what was signed.",
+        why=failed.detail,
+        fix="Run `yoyo ledger verify --against` with the copies; docs/guides/audit.md says what "
+        "each finding means.",
+    )
+
+
+def _integrity(ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion) -> Integrity:
     return Integrity(
         rows=verified.rows,
         first_time=verified.first_time,
         last_time=verified.last_time,
         head="" if verified.head is None else str(verified.head),
-        checks=(*_own_checks(verified), *_checkpoint_checks(ctx, verified, keys)),
+        checks=(*_own_checks(verified), *_checkpoint_checks(ctx, verified, asked)),
         problems=tuple(
             f"{bad.file} line {bad.line}: {bad.reason}".lstrip() for bad in verified.problems[:20]
         ),
@@ -212,12 +240,13 @@ def _own_checks(verified: VerifyReport) -> Iterable[Check]:
 
 
 def _checkpoint_checks(
-    ctx: AuditContext, verified: VerifyReport, keys: Sequence[VerifierKey]
+    ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion
 ) -> Iterable[Check]:
     from yoyo.ops.audit.against import held_against, own_notes
 
     what = "Signed checkpoints beside the ledger"
-    vouched = "configured as audit.public_key"
+    keys: Sequence[VerifierKey] = asked.keys
+    vouched = f"configured as {asked.keys_from}" if asked.keys_from else "configured"
     try:
         notes = own_notes(ctx)
         if not notes:
@@ -252,10 +281,13 @@ def _checkpoint_checks(
 def _held(
     ctx: AuditContext, held: HeldAgainst, verified: VerifyReport, what: str, vouched: str
 ) -> Check:
-    report = held.report
+    from yoyo.ops.audit.against import verdict
+
+    report, error = held.report, verdict(held)
     names = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in held.trusted)
-    if report.findings or held.damaged:
+    if error is not None:
         said = [finding.text for finding in report.findings] + list(held.damaged)
+        said = said or [error.what, error.why]
         return Check(what, False, f"{' '.join(said[:5])} Key: {names} ({vouched}).")
     if report.agreed is None:
         return Check(what, None, f"No checkpoint could be compared. Key: {names} ({vouched}).")

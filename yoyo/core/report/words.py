@@ -14,7 +14,7 @@ FIGURES = (
     ("Effective utilisation", "Seconds that the engine spent on jobs, divided by the GPU "
      "seconds of the machines."),
     ("GPU hours", "gpu_seconds of the rows that close a life, divided by 3600: the node's time "
-     "by the platform's own start and stop, times the number of accelerators."),
+     "by the platform's own start and stop. A machine with several accelerators counts once."),
     ("Tokens", "Sum of tokens_processed over completed jobs, prompt and completion together. "
      "Jobs that do not know theirs add nothing."),
     ("USD per million tokens", "Spend divided by tokens, times 1,000,000; idle, boot and disk "

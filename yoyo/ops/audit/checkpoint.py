@@ -6,20 +6,28 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.audit.about import refusal_of
 from yoyo.core.audit.merkle import root_of
 from yoyo.core.audit.note import (
     NoteError,
     body_of,
+    check_note,
     format_note,
     format_vkey,
     parse_checkpoint,
 )
-from yoyo.errors import CheckpointFailed, CheckpointInvalid, LedgerCorrupt
+from yoyo.errors import CheckpointFailed, CheckpointInvalid, CheckpointMismatch, LedgerCorrupt
 from yoyo.model.audit import Checkpoint, NoteSignature, TreeHead, VerifierKey
-from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, Row
-from yoyo.model.row_filter import RowFilter
+from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, KEY_REFUSED, Row
 from yoyo.ops.audit.copies import copies
-from yoyo.ops.audit.rotation import refuse_amid_rotation
+from yoyo.ops.audit.rotation import (
+    KeyRow,
+    key_row,
+    key_rows,
+    refuse_amid_rotation,
+    refuse_strangers,
+    strangers,
+)
 from yoyo.ops.audit.tree import frontier_at
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ class Signed(NamedTuple):
     key: str  # the verifier key that checks it
     copied: tuple[str, ...]  # names that were copied by this command
     note: str  # why copies are behind; "" when they are not
+    forked: str = ""  # what the second store has that another history was signed for
 
 
 def checkpoint(ctx: AuditContext) -> Signed:
@@ -47,29 +56,68 @@ def checkpoint(ctx: AuditContext) -> Signed:
         LedgerCorrupt, LedgerWriteFailed, LedgerUnreadable, NodeBusy, StateUnwritable.
     """
     signer = ctx.required_signer()
+    own = frozenset({announcement(signer.key)})
     with ctx.lock("ledger checkpoint"):
-        newest = newest_checkpoint(ctx)
+        newest = own_newest(ctx, signer.key)
+        # Before the row: a ledger that was tampered with is left as it is found.
+        _hold(ctx, newest)
+        if newest is not None:
+            refuse_amid_rotation(ctx, newest[1])
+        refuse_strangers(ctx, newest, own)
         if newest is None:
             announce(ctx, signer.key)
-        else:
-            refuse_other_key(newest[1], signer.key)
-            # Before the row: a ledger that was tampered with is left as it is found.
-            frontier_at(ctx, newest[1].head.size, newest[1].head)
-            refuse_amid_rotation(ctx, newest[1])
-            last = ctx.ledger.tail(1)
-            if last and isinstance(last[0], Row) and last[0].seq < newest[1].head.size:
-                raise _doubled()
-        return sign_now(ctx, newest, (signer,))
+        return sign_now(ctx, newest, (signer,), own)
+
+
+def refuse_keys(ctx: AuditContext) -> Signed:
+    """Sign, after rows by which those about keys that somebody else wrote count for nothing.
+
+    Raises:
+        As `checkpoint`.
+    """
+    signer = ctx.required_signer()
+    own = frozenset({announcement(signer.key)})
+    with ctx.lock("ledger checkpoint"):
+        newest = own_newest(ctx, signer.key)
+        _hold(ctx, newest)
+        for row in strangers(ctx, newest, own):
+            ctx.ledger.append(ctx.entry(KEY_REFUSED, *refusal_of(row)))
+        if newest is None:
+            announce(ctx, signer.key)
+        return sign_now(ctx, newest, (signer,), own)
+
+
+def _hold(ctx: AuditContext, newest: tuple[str, Checkpoint] | None) -> None:
+    if newest is None:
+        return
+    size = newest[1].head.size
+    frontier_at(ctx, size, newest[1].head)
+    last = ctx.ledger.tail(1)
+    if last and isinstance(last[0], Row) and last[0].seq < size:
+        raise _doubled()
+
+
+def forked(done: Signed) -> CheckpointMismatch | None:
+    """The error that a checkpoint amounts to whose copy met another history; None: it did not."""
+    if not done.forked:
+        return None
+    return CheckpointMismatch(
+        "The checkpoint was signed, and the second store has another one of that size.",
+        why=done.forked,
+        fix="Keep both ledgers and the second store as they are, and find out which one is a copy.",
+    )
 
 
 def sign_now(
     ctx: AuditContext,
     newest: tuple[str, Checkpoint] | None,
     signers: tuple[NoteSigner, ...],
+    own: frozenset[KeyRow],
     beat: int | None = None,
 ) -> Signed:
     """A heartbeat, and every signer's word on the tree up to it. Needs the lock.
 
+    `own` are the rows about keys that the command writes: over another one nothing is signed.
     `beat` is the seq of a heartbeat that is there already, and that nobody has signed.
 
     Raises:
@@ -81,11 +129,14 @@ def sign_now(
     frontier = frontier_at(ctx, row.seq, newest[1].head if newest else None)
     if frontier.row_hash != row.row_hash:
         raise _doubled()
+    # Again: whoever may append needs no lock of ours.
+    refuse_strangers(ctx, newest, own)
     head = root_of(frontier)
     name = keep_signed(ctx, head, signers)
     ctx.checkpoints.cache_frontier(frontier)
-    copied, note = copies(ctx)
-    return Signed(name, head.size, head.root.hex(), format_vkey(signers[-1].key), copied, note)
+    made = copies(ctx)
+    vkey = format_vkey(signers[-1].key)
+    return Signed(name, head.size, head.root.hex(), vkey, made.names, made.note, made.forked)
 
 
 def _doubled() -> LedgerCorrupt:
@@ -119,6 +170,29 @@ def newest_checkpoint(ctx: AuditContext) -> tuple[str, Checkpoint] | None:
     if not names:
         return None
     return names[-1], parsed(names[-1], ctx.checkpoints.read(names[-1]))
+
+
+def own_newest(ctx: AuditContext, key: VerifierKey) -> tuple[str, Checkpoint] | None:
+    """The newest checkpoint, which counts only if that key signed it.
+
+    Raises:
+        CheckpointFailed: another key is named by it.
+        CheckpointInvalid: it is damaged, or the key's signature on it does not hold.
+    """
+    newest = newest_checkpoint(ctx)
+    if newest is None:
+        return None
+    refuse_other_key(newest[1], key)
+    try:
+        check_note(newest[1], (key,), ctx.verifier())
+    except NoteError as error:
+        raise CheckpointInvalid(
+            f"The signature of the newest checkpoint {newest[0]} does not hold; nothing was "
+            "signed.",
+            why=f"{error}.",
+            fix="Compare it with the second store's, keep it as evidence, and move it away.",
+        ) from error
+    return newest
 
 
 def parsed(name: str, note: bytes) -> Checkpoint:
@@ -159,12 +233,15 @@ def announce(ctx: AuditContext, key: VerifierKey) -> None:
     Raises:
         LedgerCorrupt, LedgerWriteFailed, CheckpointFailed.
     """
-    text = format_vkey(key).encode()
-    digest, job = digest_of(text), key_job(key)
-    rows = ctx.ledger.matching(RowFilter(jobs=(job,), codes=(KEY_ADDED,)))
-    if not any(isinstance(row, Row) and row.entry.input_hash == digest for row in rows):
-        ctx.ledger.append(ctx.entry(KEY_ADDED, job, digest))
-    ctx.checkpoints.keep_key(key.key_id.hex(), text)
+    row = announcement(key)
+    if row not in map(key_row, key_rows(ctx)):
+        ctx.ledger.append(ctx.entry(*row))
+    ctx.checkpoints.keep_key(key.key_id.hex(), format_vkey(key).encode())
+
+
+def announcement(key: VerifierKey) -> KeyRow:
+    """What the row says by which that key signs from here on."""
+    return KEY_ADDED, key_job(key), digest_of(format_vkey(key).encode())
 
 
 def key_job(key: VerifierKey) -> str:

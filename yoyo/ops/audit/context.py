@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.audit.about import SHARED
 from yoyo.errors import CheckpointFailed
 from yoyo.model.ledger import LEDGER_NODE, CompletionStatus, Entry, EventType
 from yoyo.model.settings import AuditSettings
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from yoyo.ports.objects import Objects
     from yoyo.ports.proofs import Proofs
 
-# The moduleId of rows about the ledger itself: everybody's.
-SHARED = "shared"
 _LOCK_WAIT_S = 30.0
 
 

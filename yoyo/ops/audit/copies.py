@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from yoyo.core.audit.note import NoteError, parse_vkey
 from yoyo.errors import (
@@ -35,21 +35,29 @@ class Copied(StrEnum):
     UNREAD = "unread"  # it was there, and may not be read
 
 
-def copies(ctx: AuditContext) -> tuple[tuple[str, ...], str]:
-    """Copy what the second store has not; gives the names, and what kept it from being all.
+class Copies(NamedTuple):
+    """What one command copied, and what kept it from being all."""
+
+    names: tuple[str, ...] = ()
+    note: str = ""  # for people; "": nothing is behind
+    forked: str = ""  # the store has another checkpoint of one of these names: two histories
+
+
+def copies(ctx: AuditContext) -> Copies:
+    """Copy what the second store has not.
 
     A copy is written only where there is none: what is there is never written over. The
     newest goes first, so that permission to create is known; then what an earlier one left.
     """
     if ctx.copy_to is None:
-        return (), ""
+        return Copies()
     try:
         store = ctx.copy_to()
     except YoyoError as error:
-        return (), f"checkpoints could not be copied: {_said(error)}"
+        return Copies(note=f"checkpoints could not be copied: {_said(error)}")
     work = _Copying(ctx.checkpoints, store)
     work.run()
-    return tuple(sorted(work.done)), "; ".join(work.notes())
+    return Copies(tuple(sorted(work.done)), "; ".join(work.notes()), work.forked)
 
 
 def note_file(name: str) -> str:
@@ -68,6 +76,7 @@ class _Copying:
         self._unread = 0
         self._left_over = 0
         self.done: list[str] = []
+        self.forked = ""
 
     def run(self) -> None:
         """Copy; what went wrong is in `notes`."""
@@ -124,7 +133,10 @@ class _Copying:
         became = self._copy(file, note, may_create=may_create)
         if became is Copied.OTHER or (became is Copied.UNREAD and not self.done):
             # It is not remembered: each checkpoint from here on says so again.
-            self._troubles.append(_two_histories(self._store.address(PLACE + file), became))
+            said = _two_histories(self._store.address(PLACE + file), became)
+            self._troubles.append(said)
+            if became is Copied.OTHER:
+                self.forked = self.forked or said
             return
         self._remember(file)
         if became is Copied.WRITTEN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.audit.about import SHARED
 from yoyo.core.audit.extract import (
     ExtractError,
     ExtractReport,
@@ -17,7 +18,7 @@ from yoyo.core.audit.merkle import Prover, TreeError
 from yoyo.errors import CheckpointFailed, CheckpointInvalid, CheckpointMismatch, TraceNotFound
 from yoyo.model.ids import InvalidLabel, ModuleId
 from yoyo.ops.audit.checkpoint import newest_checkpoint
-from yoyo.ops.audit.tree import first_frontier, frontier_at
+from yoyo.ops.audit.tree import deleted_since, first_frontier
 
 if TYPE_CHECKING:
     from yoyo.model.audit import VerifierKey
@@ -53,13 +54,16 @@ def extract(ctx: AuditContext, module: str, write: Callable[[bytes], object]) ->
         )
     name, signed = newest
     size, start = signed.head.size, first_frontier(ctx)
-    frontier_at(ctx, size, signed.head)
+    if start.size > size:
+        raise deleted_since(size, start.size)
     positions = [at for at, line in _rows(ctx, start.size, size) if module_of(line) == module]
     note = ctx.checkpoints.read(name)
     try:
-        write(header_line(note, module, len(positions)))
         prover = Prover(size, positions, start)
         prover.feed(_up_to(ctx, start.size, size))
+        if prover.head() != signed.head:
+            raise TreeError(f"the first {size} rows are not those that {name} signs")
+        write(header_line(note, module, len(positions)))
         wanted = iter(positions)
         at = next(wanted, -1)
         for position, line in _rows(ctx, start.size, size):
@@ -70,7 +74,7 @@ def extract(ctx: AuditContext, module: str, write: Callable[[bytes], object]) ->
         raise CheckpointMismatch(
             "The extract was not made.",
             why=f"{error}.",
-            fix="Run `yoyo ledger verify`.",
+            fix="Run `yoyo ledger verify --against` with the copies of the checkpoints.",
         ) from error
     return Extracted(module, len(positions), name, size)
 
@@ -82,13 +86,16 @@ def module_named(text: str) -> str:
         TraceNotFound: it is none.
     """
     try:
-        return ModuleId.parse(text)
+        module = ModuleId.parse(text)
+        if module == SHARED:
+            raise InvalidLabel(f"{SHARED!r} stands in rows that are everybody's, and no tenant's")
     except InvalidLabel as error:
         raise TraceNotFound(
             f"{text[:100]!r} is no moduleId.",
             why=f"{error}.",
             fix="Name a module as it stands in the ledger.",
         ) from error
+    return module
 
 
 def verify_extract(

@@ -11,12 +11,14 @@ from yoyo.model.ledger import KEY_RETIRED
 from yoyo.ops.audit.checkpoint import (
     Signed,
     announce,
+    announcement,
     digest_of,
+    key_job,
     newest_checkpoint,
-    refuse_other_key,
+    own_newest,
     sign_now,
 )
-from yoyo.ops.audit.rotation import CutOff, cut_off
+from yoyo.ops.audit.rotation import CutOff, cut_off, key_row, key_rows, refuse_strangers
 from yoyo.ops.audit.tree import frontier_at
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
         CheckpointMismatch, CheckpointInvalid, LedgerCorrupt, LedgerWriteFailed, NodeBusy.
     """
     with ctx.lock("ledger rotate"):
-        newest = newest_checkpoint(ctx)
+        # With the key lost nobody can say whether it signed the newest one.
+        old = None if lost else ctx.required_signer()
+        newest = newest_checkpoint(ctx) if old is None else own_newest(ctx, old.key)
         if newest is None:
             raise CheckpointFailed(
                 "There is nothing to change over from.",
@@ -50,20 +54,32 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
                 "The key was not changed: it signs already.",
                 fix="Make another one: `yoyo ledger keygen --out FILE`.",
             )
+        retired = (KEY_RETIRED, f"key/{old_id.hex()}", "")
+        _refuse_a_retired(ctx, new)
         signers: tuple[NoteSigner, ...] = (new,)
-        if not lost:
-            old = ctx.required_signer()
-            refuse_other_key(before, old.key)
+        if old is not None:
             old.sign(before.body)  # that it can, before any row says that it did
             signers = (old, new)
         frontier_at(ctx, before.head.size, before.head)
         begun = cut_off(ctx, before)
         if begun is not None and begun.beat is not None:
             _refuse_a_third(begun, new)
+        own = frozenset({announcement(new.key), retired})
+        refuse_strangers(ctx, newest, own)
         announce(ctx, new.key)
         if begun is None:
-            ctx.ledger.append(ctx.entry(KEY_RETIRED, f"key/{old_id.hex()}"))
-        return sign_now(ctx, newest, signers, begun.beat if begun is not None else None)
+            ctx.ledger.append(ctx.entry(*retired))
+        return sign_now(ctx, newest, signers, own, begun.beat if begun is not None else None)
+
+
+def _refuse_a_retired(ctx: AuditContext, new: NoteSigner) -> None:
+    job = key_job(new.key)
+    if any(key_row(row)[:2] == (KEY_RETIRED, job) for row in key_rows(ctx)):
+        raise CheckpointFailed(
+            "The key was not changed: the new one was retired before, and signs nothing any more.",
+            why=f"A row says so: {KEY_RETIRED} {job}.",
+            fix="Make a new one: `yoyo ledger keygen --out FILE`.",
+        )
 
 
 def _refuse_a_third(begun: CutOff, new: NoteSigner) -> None:
@@ -72,7 +88,8 @@ def _refuse_a_third(begun: CutOff, new: NoteSigner) -> None:
     raise CheckpointFailed(
         "The key was not changed: an earlier change to another key was cut off.",
         why="Its rows are in the ledger, and only the key that they announce can follow.",
-        fix="Run `yoyo ledger rotate` with that key first, and then with this one.",
+        fix="Run `yoyo ledger rotate` with that key first, and then with this one. If nobody of "
+        "yours began that: `yoyo ledger checkpoint --refuse-keys`, and then this again.",
     )
 
 

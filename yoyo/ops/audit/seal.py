@@ -13,12 +13,13 @@ from yoyo.model.audit import Frontier, MonthPiece, NoteSignature
 from yoyo.model.ledger import MONTH_SEALED
 from yoyo.ops.audit.checkpoint import (
     announce,
+    announcement,
     newest_checkpoint,
+    own_newest,
     parsed,
-    refuse_other_key,
 )
-from yoyo.ops.audit.rotation import refuse_amid_rotation
-from yoyo.ops.audit.tree import frontier_at, grown
+from yoyo.ops.audit.rotation import refuse_amid_rotation, refuse_strangers
+from yoyo.ops.audit.tree import frontiers_at
 
 if TYPE_CHECKING:
     from yoyo.model.ledger import Entry
@@ -61,6 +62,23 @@ def seal(ctx: AuditContext, month: str | None = None) -> tuple[SealedMonth, ...]
         raise AssertionError  # every turn returns or raises
 
 
+def held_up(ctx: AuditContext) -> str:
+    """The row because of whose time no month can be sealed, for people; "" when there is none.
+
+    A month ends before the first row of a later one: a row of a time to come ends sealing until
+    that time is over.
+    """
+    parts = ctx.ledger.parts()
+    now = ctx.clock.now().astimezone(UTC)
+    row = ctx.ledger.row_at(parts[-1].first_seq) if parts else None
+    if row is None or (row.timestamp.year, row.timestamp.month) <= (now.year, now.month):
+        return ""
+    return (
+        f"no month is sealed before {row.timestamp:%Y-%m} is over: row {row.seq} is dated "
+        f"{row.timestamp:%Y-%m-%d %H:%M}Z, a time to come; see that the host's clock is right"
+    )
+
+
 def seal_due(ctx: AuditContext) -> bool:
     """Whether months are to be sealed by themselves and one is over."""
     return ctx.settings.sealing == "monthly" and bool(ctx.ledger.complete_months(ctx.clock.now()))
@@ -68,13 +86,16 @@ def seal_due(ctx: AuditContext) -> bool:
 
 def _seal(ctx: AuditContext, pieces: tuple[MonthPiece, ...]) -> tuple[SealedMonth, ...]:
     signer = ctx.signer() if ctx.signer is not None else None
-    newest = newest_checkpoint(ctx)
-    if signer is not None and newest is not None:
-        refuse_other_key(newest[1], signer.key)
-        refuse_amid_rotation(ctx, newest[1])
-    elif signer is not None:
-        announce(ctx, signer.key)
-    trees = _trees(ctx, tuple(piece.last_seq for piece in pieces))
+    newest = newest_checkpoint(ctx) if signer is None else own_newest(ctx, signer.key)
+    # All of it before anything is signed or written: also what the newest signs of later months.
+    head = newest[1].head if newest is not None else None
+    trees = frontiers_at(ctx, tuple(piece.last_seq for piece in pieces), head)
+    if signer is not None:
+        if newest is not None:
+            refuse_amid_rotation(ctx, newest[1])
+        refuse_strangers(ctx, newest, frozenset({announcement(signer.key)}))
+        if newest is None:
+            announce(ctx, signer.key)
     entries: list[Entry] = []
     done = []
     for piece in pieces:
@@ -86,21 +107,10 @@ def _seal(ctx: AuditContext, pieces: tuple[MonthPiece, ...]) -> tuple[SealedMont
         rows = piece.last_seq - piece.first_seq + 1
         done.append(SealedMonth(piece.month, name, rows, piece.sha256, note_name))
     ctx.ledger.seal(pieces, entries)
+    last = trees[pieces[-1].last_seq]
+    if signer is not None and (head is None or head.size < last.size):
+        ctx.checkpoints.cache_frontier(last)  # its note is the newest one now
     return tuple(done)
-
-
-def _trees(ctx: AuditContext, sizes: tuple[int, ...]) -> dict[int, Frontier]:
-    newest = newest_checkpoint(ctx)
-    signed = newest[1].head if newest else None
-    trees: dict[int, Frontier] = {}
-    for size in sizes:
-        start = trees[max(trees)] if trees else None
-        if start is None:
-            within = signed is not None and signed.size <= size
-            trees[size] = frontier_at(ctx, size, signed if within else None)
-        else:
-            trees |= grown(ctx, start, (size,))
-    return trees
 
 
 def _note(ctx: AuditContext, signer: NoteSigner | None, frontier: Frontier) -> tuple[str, bytes]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from yoyo.core.audit.about import about_ledger
 from yoyo.core.audit.documents import DocumentError
-from yoyo.core.audit.merkle import EMPTY, Tree, TreeError, check_frontier, root_of
+from yoyo.core.audit.merkle import EMPTY, Tree, TreeError, root_of
 from yoyo.core.audit.seal_record import parse_seal_record
-from yoyo.errors import CheckpointMismatch, LedgerUnreadable
+from yoyo.errors import CheckpointFailed, CheckpointMismatch, LedgerUnreadable
 from yoyo.model.audit import Frontier, TreeHead
 from yoyo.model.ledger import MONTH_DELETED, Row
-from yoyo.model.row_filter import RowFilter
 
 if TYPE_CHECKING:
     from yoyo.ops.audit.context import AuditContext
@@ -29,7 +29,7 @@ def first_frontier(ctx: AuditContext) -> Frontier:
     missing = parts[0].first_seq - 1 if parts else 0
     if not missing:
         return EMPTY
-    for row in ctx.ledger.matching(RowFilter(codes=(MONTH_DELETED,))):
+    for row in ctx.ledger.matching(about_ledger(MONTH_DELETED)):
         document = ctx.proofs.find(row.entry.input_hash) if isinstance(row, Row) else None
         if document is None:
             continue
@@ -46,32 +46,38 @@ def first_frontier(ctx: AuditContext) -> Frontier:
     )
 
 
-def known_frontier(ctx: AuditContext) -> Frontier:
-    """The cached tree if row `size` is still the row it was kept with; else the first one."""
+def known_frontier(ctx: AuditContext, signed: TreeHead | None) -> Frontier:
+    """The cached tree if it is the signed one, whose last row is still there; else the first.
+
+    Its root is what vouches for its nodes: no other tree has it. Whoever can write the cache
+    cannot have another tree signed.
+    """
     cached = ctx.checkpoints.cached_frontier()
-    if cached is not None and cached.size and _is_whole(cached):
+    if cached is not None and cached.size and _head(cached) == signed:
         row = ctx.ledger.row_at(cached.size)
         if row is not None and row.row_hash == cached.row_hash:
             return cached
     return first_frontier(ctx)
 
 
-def _is_whole(frontier: Frontier) -> bool:
+def _head(frontier: Frontier) -> TreeHead | None:
     try:
-        check_frontier(frontier)
+        return root_of(frontier)
     except TreeError:
-        return False
-    return True
+        return None
 
 
 def grown(ctx: AuditContext, start: Frontier, sizes: tuple[int, ...]) -> dict[int, Frontier]:
-    """The trees at these sizes, all beyond `start`, in one pass. Sizes past the end are left out.
+    """The trees at these sizes, in one pass. Sizes past the end are left out.
 
     Raises:
+        CheckpointFailed: a size is smaller than `start`'s.
         LedgerUnreadable.
     """
     tree, at, found = Tree(start), start.size, {}
     wanted = sorted(set(sizes))
+    if wanted and wanted[0] < start.size:
+        raise deleted_since(wanted[0], start.size)
     if start.size in wanted:
         found[start.size] = start
         wanted.remove(start.size)
@@ -92,28 +98,50 @@ def grown(ctx: AuditContext, start: Frontier, sizes: tuple[int, ...]) -> dict[in
 
 
 def frontier_at(ctx: AuditContext, size: int, signed: TreeHead | None) -> Frontier:
-    """The tree over the first `size` rows, which must hold what was signed before.
+    """The tree over the first `size` rows. As `frontiers_at` otherwise."""
+    return frontiers_at(ctx, (size,), signed)[size]
+
+
+def frontiers_at(
+    ctx: AuditContext, sizes: tuple[int, ...], signed: TreeHead | None
+) -> dict[int, Frontier]:
+    """The trees at these sizes of a ledger that holds what was signed before.
+
+    `signed` is of a checkpoint whose signature was verified: the rest is compared with it.
 
     Raises:
         CheckpointMismatch: the newest checkpoint signs other rows.
+        CheckpointFailed: it ends in months that were deleted, so that nothing can be compared.
         LedgerUnreadable.
     """
-    start = known_frontier(ctx)
-    if start.size > size or (signed is not None and start.size > signed.size):
+    start = known_frontier(ctx, signed)
+    if start.size > min(sizes):
         start = first_frontier(ctx)
-    sizes = (size,) if signed is None or signed.size < start.size else (signed.size, size)
-    trees = grown(ctx, start, sizes)
-    if signed is not None and signed.size in sizes:
+    trees = grown(ctx, start, sizes if signed is None else (*sizes, signed.size))
+    if signed is not None:
         then = trees.get(signed.size)
-        if then is None or root_of(then).root != signed.root:
+        if then is None or root_of(then) != signed:
             raise mismatch(signed.size, cut=then is None)
-    if size not in trees:
-        raise LedgerUnreadable(
-            f"The ledger has no row {size} any more.",
-            why="It was shortened while it was read.",
-            fix="Run `yoyo ledger verify --against CHECKPOINT` with a copy kept elsewhere.",
-        )
-    return trees[size]
+    for size in sizes:
+        if size not in trees:
+            raise LedgerUnreadable(
+                f"The ledger has no row {size} any more.",
+                why="It was shortened while it was read.",
+                fix="Run `yoyo ledger verify --against CHECKPOINT` with a copy kept elsewhere.",
+            )
+    return trees
+
+
+def deleted_since(size: int, first: int) -> CheckpointFailed:
+    """The refusal to go on from a checkpoint of which no row is left."""
+    return CheckpointFailed(
+        "The newest checkpoint ends in months that were deleted; nothing was signed.",
+        why=f"It signs {size} rows, and the first {first} are not here: whether the rest follows "
+        "them cannot be told.",
+        fix="Restore the deleted months from a copy and sign before they are deleted again. Where "
+        "there is no copy, move the notes out of LEDGER.checkpoints: signing begins anew, and "
+        "those notes prove nothing of what is here.",
+    )
 
 
 def mismatch(size: int, *, cut: bool) -> CheckpointMismatch:
