@@ -189,7 +189,7 @@ def context_for(
         operator=settings.operator,
         machines=machines_for(node, settings.state_dir),
         engine=LlamaServerClient(),
-        ledger=booking_ledger(settings, env),
+        ledger=booking_ledger(settings, env, progress.note),
         clock=clock,
         ids=SystemIds(clock),
         locks=FileLocks(settings.state_dir, clock),

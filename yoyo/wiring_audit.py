@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
-from yoyo.errors import CheckpointFailed, CheckpointInvalid, DriverUnavailable, YoyoError
+from yoyo.errors import CheckpointFailed, CheckpointInvalid, DriverUnavailable
 from yoyo.model.ids import Secret
 from yoyo.model.settings import AuditSettings
 from yoyo.wiring_session import session_opener
@@ -342,18 +342,24 @@ def _size(path: Path) -> int:
         return 0
 
 
-def booking_ledger(settings: Settings, env: Mapping[str, str] | None = None) -> Ledger:
+def booking_ledger(
+    settings: Settings,
+    env: Mapping[str, str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Ledger:
     """The ledger for a command that may write rows.
 
     Before its first row the month that is over is sealed, where that is set, and the session of
-    this host's boot is opened.
+    this host's boot is opened. `say` is told what became of the sealing, for people.
     """
     clock = SystemClock()
 
     def seal_first() -> None:
         from yoyo.ops.audit.keep import seal_quietly
 
-        seal_quietly(audit_context_for(settings, env or {}))
+        for note in seal_quietly(audit_context_for(settings, env or {})):
+            if say is not None:
+                say(note)
 
     return CsvLedger(
         settings.ledger,
@@ -375,12 +381,12 @@ def prover(
         return None
 
     def prove() -> list[str]:
-        from yoyo.ops.audit.keep import keep_proved
+        from yoyo.ops.audit.keep import keep_proved, said
 
         try:
             return keep_proved(audit_context_for(settings, env), only_if_due=only_if_due)
-        except YoyoError as error:
-            return [f"no checkpoint was signed: {error.what} {error.why}".rstrip()]
+        except Exception as error:  # a bug here must not fail a `down`
+            return [f"no checkpoint was signed: {said(error)}"]
 
     return prove
 

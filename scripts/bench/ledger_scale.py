@@ -3,7 +3,7 @@
     scripts/bench/ledger_scale.py [--rows 10000000] [--jobs-per-life 500]
 
 The ledger is made for the occasion in the temporary directory (290 bytes a row): 40 tenants on
-three nodes over eleven months. Whole processes are compared, from start to exit, with the file in
+three nodes over eleven months, each life and its jobs of one tenant, as a node has one moduleId. Whole processes are compared, from start to exit, with the file in
 the page cache, in turns. `ratio` is the median of the pairs' in time, `cpu_ratio` in processor
 time, which other load on the machine changes less. yoyo keeps nothing of a live file: each
 reading is like the first. Sealed: the same rows cut into months, with the Parquet cache made; the
@@ -69,10 +69,9 @@ def events(chance: random.Random, jobs: int) -> Iterator[str]:
         for _ in range(jobs):
             job, given = new_id(chance), f"sha256:{chance.randbytes(32).hex()}"
             hits, tokens = chance.randrange(10_000), chance.randrange(20, 9000)
-            place = f"team-{chance.randrange(40):02d},{node}"
-            yield f"JOB_START,{place},{job},{given},,,,,,pending,,alice"
+            yield f"JOB_START,{where},{job},{given},,,,,,pending,,alice"
             yield (
-                f"JOB_COMPLETE,{place},{job},{given},tone@1.2.0,0.{hits:04d},{tokens},"
+                f"JOB_COMPLETE,{where},{job},{given},tone@1.2.0,0.{hits:04d},{tokens},"
                 f"{tokens / 300:.3f},,success,,alice"
             )
         yield f"TEARDOWN_REQUEST,{where},{life},,,,,,,pending,,guard:monitor"

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_parts import jobs, open_ledger
+from merkle_parts import build_extract, inclusion_proofs
 
-from yoyo.core.audit.extract import build_extract, check_extract
-from yoyo.core.audit.merkle import Tree, inclusion_proofs
+from yoyo.core.audit.extract import check_extract
+from yoyo.core.audit.merkle import Tree
 from yoyo.core.audit.note import body_of, format_note, format_vkey, verifier_key
 from yoyo.drivers.keys.notes import Ed25519NoteVerifier
 from yoyo.model.audit import NoteSignature

@@ -17,7 +17,7 @@ from yoyo.core.audit.note import body_of, format_note, format_vkey
 from yoyo.core.audit.seal_record import SealRecord, seal_record
 from yoyo.core.ledger_format import HEADER, row_hash
 from yoyo.errors import CheckpointFailed, CheckpointInvalid, CheckpointMismatch
-from yoyo.model.audit import Frontier, MonthPiece, NoteSignature, VerifierKey
+from yoyo.model.audit import Checkpoint, Frontier, MonthPiece, NoteSignature, VerifierKey
 from yoyo.model.ledger import (
     HEARTBEAT,
     KEY_ADDED,
@@ -30,6 +30,7 @@ from yoyo.model.ledger import (
 )
 from yoyo.ops.audit.against import held_against, own_notes, verdict
 from yoyo.ops.audit.checkpoint import checkpoint, digest_of, key_job, refuse_keys
+from yoyo.ops.audit.context import AuditContext
 from yoyo.ops.audit.keys import rotate
 from yoyo.ops.audit.seal import seal
 from yoyo.wiring_audit import make_note_key, signer_by
@@ -223,12 +224,31 @@ def test_a_key_that_somebody_else_announced_is_never_signed_over(
 ) -> None:
     evil = planted(old_house)
     old_house.clock.at = datetime(2026, 11, 1, 1, tzinfo=UTC)
-    notes = notes_of(old_house)
+    before, notes = old_house.path.read_bytes(), notes_of(old_house)
     with pytest.raises(CheckpointFailed, match="somebody else") as caught:
         use(old_house.ctx)
     assert "--refuse-keys" in caught.value.fix
-    assert notes_of(old_house) == notes
+    assert (old_house.path.read_bytes(), notes_of(old_house)) == (before, notes)
     assert key_job(evil) in f"{caught.value.what} {caught.value.why}"
+
+
+def test_a_key_announced_at_the_last_moment_is_not_signed_over(
+    house: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yoyo.ops.audit import checkpoint as module
+
+    house.book(1)
+    checkpoint(house.ctx)
+    notes, real = notes_of(house), module.heartbeat
+
+    def after_a_plant(ctx: AuditContext, newest: tuple[str, Checkpoint] | None) -> Row:
+        planted(house)
+        return real(ctx, newest)
+
+    monkeypatch.setattr(module, "heartbeat", after_a_plant)
+    with pytest.raises(CheckpointFailed, match="somebody else"):
+        checkpoint(house.ctx)
+    assert notes_of(house) == notes
 
 
 def test_a_planted_key_is_refused_by_a_row_and_trusted_by_nobody(house: Audited) -> None:
@@ -256,9 +276,7 @@ def test_a_planted_key_is_refused_by_a_row_and_trusted_by_nobody(house: Audited)
     )
     assert [each.kind for each in stolen.report.findings] == [FindingKind.KEY_MISMATCH]
     rotate(house.ctx, signer_by(house.home / "good.pem", ORIGIN, {}))
-    found = held_against(
-        house.ctx, own_notes(house.ctx), [house.key], house.ctx.checkpoints.keys()
-    )
+    found = held_against(house.ctx, own_notes(house.ctx), [house.key], house.ctx.checkpoints.keys())
     assert verdict(found) is None
     assert len(found.trusted) == 2
 
@@ -306,7 +324,7 @@ def test_rows_of_a_module_are_no_rows_about_the_ledger(house: Audited) -> None:
         house.ctx.ledger.append(
             Entry(
                 EventType.CHECKPOINT,
-                "acme",
+                "acme" if code == KEY_ADDED else "shared",
                 "ledger" if code == KEY_ADDED else "demo",
                 job,
                 CompletionStatus.SUCCESS,
@@ -318,9 +336,7 @@ def test_rows_of_a_module_are_no_rows_about_the_ledger(house: Audited) -> None:
     checkpoint(house.ctx)
     house.book(1)
     checkpoint(house.ctx)
-    found = held_against(
-        house.ctx, own_notes(house.ctx), [house.key], [format_vkey(evil).encode()]
-    )
+    found = held_against(house.ctx, own_notes(house.ctx), [house.key], [format_vkey(evil).encode()])
     assert verdict(found) is None
     assert found.trusted == (house.key,)
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from audit_parts import Audited
+from audit_parts import ORIGIN, Audited
 
-from yoyo.errors import CheckpointFailed, CheckpointMismatch, MonthSealed, TraceNotFound
+from yoyo.config.load import Flags, load
+from yoyo.errors import (
+    CheckpointFailed,
+    CheckpointMismatch,
+    ConfigInvalid,
+    MonthSealed,
+    TraceNotFound,
+)
 from yoyo.model.ledger import MONTH_DELETED, Row
 from yoyo.ops.audit.against import held_against, own_notes, verdict
 from yoyo.ops.audit.checkpoint import checkpoint, forked
@@ -18,6 +27,7 @@ from yoyo.ops.audit.extract import extract, module_named
 from yoyo.ops.audit.keep import keep_proved
 from yoyo.ops.audit.prune import prune
 from yoyo.ops.audit.seal import held_up, seal
+from yoyo.wiring_audit import booking_ledger
 
 
 @pytest.fixture
@@ -114,6 +124,42 @@ def test_a_fork_in_the_second_store_is_a_mismatch(tmp_path: Path) -> None:
     assert "has another" in note
 
 
+def configured(house: Audited) -> Path:
+    config = house.home / "yoyo.yaml"
+    config.write_text(
+        f"version: 1\noperator: mira\nledger: {house.path}\ncheckpoints:\n  origin: {ORIGIN}\n"
+        f"  key: {house.home / 'key.pem'}\n  copy_to: file://{house.copies}\n"
+        "nodes:\n  demo:\n    moduleId: acme\n    driver: local\n    engine:\n"
+        "      model: smoke\n"
+    )
+    return config
+
+
+def yoyo(house: Audited, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "yoyo", *words, "--config", str(configured(house)), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=house.home)
+
+
+def test_the_command_ends_with_what_it_found(tmp_path: Path) -> None:
+    house = Audited(tmp_path / "ledger")
+    house.book(2)
+    house.ctx.ledger.append(house.ctx.entry("KEY_ADDED", "key/00000000", "sha256:" + "ab" * 32))
+    refused = yoyo(house, "ledger", "checkpoint")
+    assert refused.returncode == CheckpointFailed("").exit_code
+    assert "--refuse-keys" in json.loads(refused.stdout)["error"]["fix"]
+    signed = yoyo(house, "ledger", "checkpoint", "--refuse-keys")
+    assert signed.returncode == 0
+    assert json.loads(signed.stdout)["forked"] == ""
+    (copy,) = (house.copies / "checkpoints").glob("*.note")
+    size = json.loads(signed.stdout)["size"]
+    copy.rename(copy.with_name(f"{size + 1:020d}{copy.name[20:]}"))
+    fork = yoyo(house, "ledger", "checkpoint")
+    assert fork.returncode == CheckpointMismatch("").exit_code
+    document = json.loads(fork.stdout)
+    assert document["size"] == size + 1
+    assert "another" in document["error"]["why"]
+
+
 def test_a_copy_that_is_behind_is_a_note(tmp_path: Path) -> None:
     house = Audited(tmp_path / "ledger")
     house.book(1)
@@ -137,6 +183,17 @@ def test_nothing_of_an_edited_ledger_is_extracted(tmp_path: Path, cost: bytes) -
     with pytest.raises(CheckpointMismatch):
         extract(house.ctx, "acme", written.append)
     assert written == []
+
+
+def test_no_node_is_everybodys(tmp_path: Path) -> None:
+    config = tmp_path / "yoyo.yaml"
+    config.write_text(
+        "version: 1\nnodes:\n  demo:\n    moduleId: shared\n    driver: local\n"
+        "    engine:\n      model: smoke\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load(Flags(config), {"USER": "mira"}, tmp_path)
+    assert "nodes.demo.moduleId" in caught.value.details[0]
 
 
 def test_everybodys_rows_are_no_tenants() -> None:
@@ -166,16 +223,17 @@ def test_a_row_of_a_time_to_come_that_keeps_months_from_being_sealed_is_named(
     assert any("row 2 " in note for note in keep_proved(house.ctx))
 
 
-def test_a_seal_that_fails_by_itself_is_said_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from yoyo.model.settings import AuditSettings
-    from yoyo.wiring_audit import say_notes
-
-    assert AuditSettings().sealing == "manual"
-    say_notes(["no month was sealed: \x1b[31mX", "sealed ledger-2026-08.csv (1 rows)"])
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "warning: no month was sealed" in said.err
-    assert "\x1b" not in said.err
-    assert os.linesep in said.err
+def test_a_seal_that_fails_by_itself_is_said_by_the_command(tmp_path: Path) -> None:
+    house = Audited(tmp_path / "ledger", now=datetime(2026, 8, 2, 8, tzinfo=UTC))
+    house.book(1)
+    (house.home / "ledger-2026-08.csv").write_bytes(b"somebody else's\n")
+    config = tmp_path / "yoyo.yaml"
+    config.write_text(
+        f"version: 1\nledger: {house.path}\nsealing:\n  mode: monthly\n"
+        "nodes:\n  demo:\n    moduleId: acme\n    driver: local\n    engine:\n      model: smoke\n"
+    )
+    settings = load(Flags(config), {"USER": "mira"}, tmp_path).settings
+    said: list[str] = []
+    ledger = booking_ledger(settings, {}, said.append)
+    ledger.append(house.ctx.entry("HEARTBEAT", "checkpoint/0"))
+    assert [note.split(":")[0] for note in said] == ["no month was sealed"]

@@ -223,9 +223,13 @@ def test_a_live_file_without_its_header_has_one_bad_row(tmp_path: Path) -> None:
         PlainAccounts().read((LedgerPart(path, 1, None),), EVERYTHING)
 
 
-def test_a_missing_file_has_no_rows_and_a_directory_is_none(tmp_path: Path) -> None:
+def test_no_file_has_no_rows_and_neither_a_missing_one_nor_a_directory_is_a_ledger(
+    tmp_path: Path,
+) -> None:
+    assert PlainAccounts().read((), EVERYTHING) == Accounts((), (), 0, 0, None, None)
     missing = LedgerPart(tmp_path / "ledger.csv", 1, None)
-    assert PlainAccounts().read((missing,), EVERYTHING) == Accounts((), (), 0, 0, None, None)
+    with pytest.raises(LedgerUnreadable, match="gone"):
+        PlainAccounts().read((missing,), EVERYTHING)
     with pytest.raises(LedgerUnreadable):
         PlainAccounts().read((LedgerPart(tmp_path, 1, None),), EVERYTHING)
 

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections import defaultdict
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -17,7 +18,11 @@ from year_papers import write_papers
 from year_parts import Year
 
 from yoyo.cli.cost import cost
+from yoyo.cli.plot import write_plot
+from yoyo.core.cost.table import costs
+from yoyo.core.ledger_format import HEADER
 from yoyo.errors import DriverUnavailable, StateUnwritable
+from yoyo.model.accounts import Accounts
 
 MONEY = ("TEARDOWN_COMPLETE", "PREEMPTION")
 
@@ -182,3 +187,13 @@ def test_a_file_that_duckdb_cannot_take_is_named(year: Path, tmp_path: Path) -> 
     }
     assert not any("line by line" in note for note in found["good.csv"])  # type: ignore[attr-defined]
     assert any("could not take bad.csv" in note for note in found["bad.csv"])  # type: ignore[attr-defined]
+
+
+def test_a_picture_never_takes_the_place_of_a_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.svg"
+    path.write_bytes(HEADER)
+    nothing = costs(Accounts((), (), 0, 0, None, None), (), now=datetime(2026, 11, 1, tzinfo=UTC))
+    with pytest.raises(StateUnwritable) as refused:
+        write_plot(nothing, path)
+    assert "--plot-to" in refused.value.fix
+    assert path.read_bytes() == HEADER

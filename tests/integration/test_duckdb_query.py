@@ -21,7 +21,7 @@ from yoyo.core.cost.window import wanted_for
 from yoyo.core.ledger_format import decode_row
 from yoyo.drivers.duckdb.query import DuckdbQuery
 from yoyo.drivers.files.accounts import PlainAccounts
-from yoyo.errors import QueryFailed
+from yoyo.errors import LedgerUnreadable, QueryFailed
 from yoyo.model.audit import LedgerPart
 from yoyo.model.ledger import BILLED, CORRECTION, DISK_COST, CompletionStatus, Entry, Row
 from yoyo.ops.cost import Question, answer
@@ -63,9 +63,14 @@ def test_unknown_is_null_and_a_bad_row_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_ledger_without_rows_answers(tmp_path: Path) -> None:
-    for parts in (files(tmp_path, []), (LedgerPart(tmp_path / "none.csv", 1, None),)):
+    for parts in (files(tmp_path, []), ()):
         assert ask(parts, "SELECT count(*) FROM ledger").rows == ((0,),)
         assert ask(parts, "SELECT sum(cost_usd) FROM money").rows == ((None,),)
+
+
+def test_a_part_that_is_gone_is_not_left_out(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnreadable, match="gone"):
+        ask((LedgerPart(tmp_path / "ledger-2026-10.csv", 1, "2026-10"),), "SELECT 1")
 
 
 def corrected() -> list[bytes]:
@@ -122,8 +127,8 @@ def test_money_has_the_corrections_that_totals_have(tmp_path: Path) -> None:
 
 
 def test_what_is_in_no_money_row_is_what_cost_says_it_does_not_add(tmp_path: Path) -> None:
-    stray = Entry(E.ADAPTER_LOAD, "team-a", "n1", "x", S[1], "me", cost_usd=Decimal("0.25"))
-    parts = files(tmp_path, lines_of([*life(1, 2), stray, *life(2, 2)]))
+    stray = Entry(E.ADAPTER_LOAD, "team-a", "n1", "x", S.SUCCESS, "me", cost_usd=Decimal("0.25"))
+    parts = files(tmp_path, lines_of([*life(1, jobs=2), stray, *life(2, jobs=2)]))
     found = ask(parts, "SELECT (SELECT sum(cost_usd) FROM ledger), sum(cost_usd) FROM money")
     ((plainly, money),) = found.rows
     table = answer(
@@ -234,8 +239,7 @@ def test_an_interrupt_ends_a_query(parts: Parts) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from yoyo.drivers.duckdb.query import DuckdbQuery\n"
-        "from yoyo.model.audit import LedgerPart\nfrom yoyo.ops.cost import Question, answer
-from yoyo.ports.query import QueryLimits\n"
+        "from yoyo.model.audit import LedgerPart\nfrom yoyo.ports.query import QueryLimits\n"
         "print('on', flush=True)\n"
         "try:\n"
         "    DuckdbQuery().query((LedgerPart(Path(sys.argv[1]), 31, None),), sys.argv[2],"

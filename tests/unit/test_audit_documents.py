@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_lines import CYCLE, entry, ledger
+from merkle_parts import build_extract, inclusion_proofs
 
 from yoyo.core.audit.documents import DocumentError
 from yoyo.core.audit.extract import (
     MAX_PROBLEMS,
     ExtractError,
     ExtractReport,
-    build_extract,
     check_extract,
     header_line,
     module_of,
@@ -25,7 +25,7 @@ from yoyo.core.audit.extract import (
     parse_row,
     row_line,
 )
-from yoyo.core.audit.merkle import Tree, inclusion_proofs, root_of
+from yoyo.core.audit.merkle import Tree, root_of
 from yoyo.core.audit.note import body_of, format_note, parse_checkpoint, verifier_key
 from yoyo.core.audit.seal_record import SealRecord, parse_seal_record, seal_record
 from yoyo.drivers.keys.notes import Ed25519NoteVerifier

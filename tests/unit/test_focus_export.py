@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ledger_parts import open_ledger
 
 from yoyo.core.corrections import NO_CORRECTIONS, Corrections, corrections_of
-from yoyo.core.export.cells import csv_line, sheet_line, visible
+from yoyo.core.export.cells import csv_line, sheet_line
 from yoyo.core.export.focus import COLUMNS, OLD_NAMES, FocusCharges, NodeFacts
+from yoyo.core.unsafe_text import visible
 from yoyo.model.ledger import Row
 from yoyo.ops.export import ExportWanted, export_focus
 
@@ -180,7 +181,7 @@ def test_no_token_is_lost_without_a_word(
     more: dict[str, datetime], charged: list[str], outside: int
 ) -> None:
     made = [each for each in three_lives() if each[0] < more.get("until", at(99))]
-    fold, found = charges(made, **more)
+    fold, found = charges(made, **more)  # type: ignore[arg-type]
 
     assert [each["x_ConsumedTokens"] for each in found] == charged
     assert fold.tokens_outside == outside

@@ -101,6 +101,9 @@ def cost(
 def _show(out: "Output", table: "CostTable", form: str) -> None:
     from yoyo.cli.render_cost import cost_csv, cost_document, cost_text
 
+    if form in ("csv", "plot"):
+        for note in table.notes:  # beside the figures, not among them
+            out.note(f"note: {note}")
     if form == "csv":
         # Made safe already, and its lines end in CRLF as RFC 4180 has it.
         out.stdout.write(cost_csv(table))

@@ -15,6 +15,13 @@ def checkpoint(
         bool,
         typer.Option("--if-due", help="Only when the newest is older than checkpoints.every."),
     ] = False,
+    refuse_keys: Annotated[
+        bool,
+        typer.Option(
+            "--refuse-keys",
+            help="Write that rows about keys which no command of yours wrote count for nothing.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
@@ -24,21 +31,22 @@ def checkpoint(
 
     \b
     Every teardown and the monitor's timer do it too. Exit code 49: the ledger is not the
-    one that was signed before.
+    one that was signed before, or the second store has another history of it.
       yoyo ledger checkpoint
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_prove import checkpoint_text
         from yoyo.ops.audit.checkpoint import checkpoint as sign
-        from yoyo.ops.audit.checkpoint import is_due
+        from yoyo.ops.audit.checkpoint import forked, is_due
+        from yoyo.ops.audit.checkpoint import refuse_keys as signed_without_them
         from yoyo.wiring_audit import audit_context_for
 
         ctx = audit_context_for(work.loaded.settings, os.environ)
-        if if_due and not is_due(ctx):
+        if if_due and not refuse_keys and not is_due(ctx):
             work.out.emit({"due": False}, lambda: "the newest checkpoint is young enough")
             return
-        done = sign(ctx)
-        work.out.emit(done, lambda: checkpoint_text(done))
+        done = signed_without_them(ctx) if refuse_keys else sign(ctx)
+        work.out.emit(done, lambda: checkpoint_text(done), forked(done))
 
 
 def keygen(
@@ -100,6 +108,7 @@ def rotate(
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_prove import rotated_text
+        from yoyo.ops.audit.checkpoint import forked
         from yoyo.ops.audit.keys import origin_of
         from yoyo.ops.audit.keys import rotate as change
         from yoyo.wiring_audit import audit_context_for, signer_by
@@ -108,7 +117,7 @@ def rotate(
         origin = origin_of(None, lambda: settings.audit)
         signer = signer_by(new.absolute(), origin, os.environ)
         done = change(audit_context_for(settings, os.environ), signer, lost=lost)
-        work.out.emit(done, lambda: rotated_text(done, new))
+        work.out.emit(done, lambda: rotated_text(done, new), forked(done))
 
 
 def seal(
@@ -129,11 +138,14 @@ def seal(
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_prove import sealed_text
+        from yoyo.ops.audit.seal import held_up
         from yoyo.ops.audit.seal import seal as seal_months
         from yoyo.wiring_audit import audit_context_for
 
-        done = seal_months(audit_context_for(work.loaded.settings, os.environ), month)
-        work.out.emit({"sealed": done}, lambda: sealed_text(done))
+        ctx = audit_context_for(work.loaded.settings, os.environ)
+        done = seal_months(ctx, month)
+        late = held_up(ctx)
+        work.out.emit({"sealed": done, "note": late}, lambda: sealed_text(done, late))
 
 
 def prune(

@@ -1,10 +1,10 @@
 """Pictures of cost: bars in a terminal, and files."""
 
-import os
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yoyo.cli.result_file import write_result
 from yoyo.core.cost.chart import (
     LIGHT,
     SEGMENTS,
@@ -17,7 +17,7 @@ from yoyo.core.cost.chart import (
     svg,
     title_of,
 )
-from yoyo.errors import DriverUnavailable, StateUnwritable
+from yoyo.errors import DriverUnavailable
 from yoyo.model.accounts import CostTable
 
 if TYPE_CHECKING:
@@ -67,19 +67,7 @@ def write_plot(table: CostTable, path: Path) -> None:
     """
     picture = draw(table)
     data = svg(picture).encode() if path.suffix.lower() == ".svg" else _png(picture)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise StateUnwritable(
-            f"{path} could not be written.",
-            why=f"{error.strerror or error}.",
-            fix="Name another file with --plot-to, in a directory that you may write to.",
-        ) from error
+    write_result(path, data, "--plot-to")
 
 
 def _png(picture: Picture) -> bytes:

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from yoyo.cli.render import moment
-from yoyo.cli.render_ledger import visible
+from yoyo.cli.render_ledger import one_line
 from yoyo.core.export.cells import sheet_line
 from yoyo.model.accounts import CostLine, CostTable, Forecast
 
@@ -47,7 +47,7 @@ def cost_csv(table: CostTable) -> str:
     """The lines for a spreadsheet: no total, and nothing that it would take for a formula."""
     lines = [sheet_line((*table.by, *FIGURES))]
     for line in table.lines:
-        names = (visible(part, len(part)) for part in line.key)
+        names = (one_line(part, len(part)) for part in line.key)
         cells = ("" if each is None else f"{each:f}" if isinstance(each, Decimal) else str(each)
                  for each in _figures(line).values())  # fmt: skip
         lines.append(sheet_line((*names, *cells)))
@@ -76,14 +76,14 @@ def cost_text(table: CostTable) -> str:
         lines.append("as booked: corrections are left out")
     elif table.corrections:
         lines.append(f"{table.corrections} correction(s) are in these figures")
-    lines += [f"note: {visible(each)}" for each in table.notes]
+    lines += [f"note: {one_line(each)}" for each in table.notes]
     if table.forecast is not None:
         lines.append(forecast_text(table.forecast))
     return "\n".join(lines)
 
 
 def _keys(line: CostLine) -> list[str]:
-    return [visible(part, _KEY_CHARS) for part in line.key]
+    return [one_line(part, _KEY_CHARS) for part in line.key]
 
 
 def _span(table: CostTable) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.output import Output, json_line
 from yoyo.cli.render import moment
-from yoyo.core.unsafe_text import UNSAFE, shown
+from yoyo.core.unsafe_text import visible
 from yoyo.model.ledger import (
     ADAPTERS_NODE,
     RESERVED_NODES,
@@ -25,11 +25,11 @@ _BAD_ROWS_NOTED = 20
 _SESSION_CHARS = len("session/") + 8  # of a boot's random id, for people
 
 
-def visible(text: str, limit: int = _SHOWN_CHARS) -> str:
+def one_line(text: str, limit: int = _SHOWN_CHARS) -> str:
     """One field for people: nothing in it acts on a terminal, and it stays one short line."""
     if len(text) > limit:
         text = f"{text[:limit]}... ({len(text)} characters)"
-    return UNSAFE.sub(shown, text)
+    return visible(text)
 
 
 def row_document(row: Row | BadRow) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _place(found: BadRow | OpenIntent) -> str:
 def row_text(row: Row | BadRow) -> str:
     """One line for people."""
     if isinstance(row, BadRow):
-        return f"{_place(row)}: BAD ROW: {visible(row.reason)}"
+        return f"{_place(row)}: BAD ROW: {one_line(row.reason)}"
     entry = row.entry
     figures = []
     if entry.tokens_processed is not None:
@@ -85,17 +85,17 @@ def row_text(row: Row | BadRow) -> str:
     if entry.cost_usd is not None:
         figures.append(f"{entry.cost_usd} USD")
     if entry.adapter_versions and entry.node_id != ADAPTERS_NODE:
-        figures.append(visible(" ".join(entry.adapter_versions)))
+        figures.append(one_line(" ".join(entry.adapter_versions)))
     status = str(entry.completion_status)
     if entry.error_code:
-        status += f" {visible(entry.error_code)}"
+        status += f" {one_line(entry.error_code)}"
     # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
     words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
     short = entry.job_id[: _SESSION_CHARS if entry.error_code == SESSION else None]
-    job = visible(short if words else entry.job_id[-12:])
+    job = one_line(short if words else entry.job_id[-12:])
     return (
         f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
-        f"{entry.module_id:<10}  {job:<12}  {status:<9}  {visible(entry.operator_id)}"
+        f"{entry.module_id:<10}  {job:<12}  {status:<9}  {one_line(entry.operator_id)}"
         + (f"  {', '.join(figures)}" if figures else "")
     )
 
@@ -171,7 +171,7 @@ def verify_text(path: "Path", report: VerifyReport) -> str:
         lines.append(f"to        {report.last_time}")
     chain = "intact" if report.problem_count == 0 else f"{report.problem_count} PROBLEM(S)"
     lines.append(f"chain     {chain}")
-    lines += [f"  {_place(bad)}: {visible(bad.reason)}" for bad in report.problems[:20]]
+    lines += [f"  {_place(bad)}: {one_line(bad.reason)}" for bad in report.problems[:20]]
     if report.problem_count > 20:
         lines.append(f"  ... and {report.problem_count - 20} more")
     lines.append(f"unpaired  {len(report.open_intents)} open intent(s)")

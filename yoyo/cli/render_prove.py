@@ -57,15 +57,16 @@ def rotated_text(done: "Signed", new: Path) -> str:
     )
 
 
-def sealed_text(done: "tuple[SealedMonth, ...]") -> str:
-    """Months that were sealed."""
-    if not done:
-        return "nothing to seal: no month is over that is not sealed"
-    return "\n".join(
+def sealed_text(done: "tuple[SealedMonth, ...]", late: str) -> str:
+    """Months that were sealed, and what keeps others from it."""
+    lines = [
         f"sealed {each.file}: {each.rows} rows, sha256 {each.sha256}"
         + ("" if each.checkpoint else " (no checkpoint: no key is configured)")
         for each in done
-    )
+    ]
+    if not done:
+        lines = ["nothing to seal: no month is over that is not sealed"]
+    return "\n".join((*lines, f"warning: {late}") if late else lines)
 
 
 def pruned_text(done: "Pruned") -> str:
@@ -135,6 +136,7 @@ def against_document(found: "HeldAgainst") -> dict[str, object]:
         "agreed": found.report.agreed,
         "agreed_name": found.report.agreed_name,
         "findings": [each._asdict() for each in found.report.findings],
+        "too_old": list(found.report.too_old),
         "damaged": list(found.damaged),
         "trusted": [format_vkey(key) for key in found.trusted],
         "consistency": None
@@ -159,6 +161,11 @@ def against_text(found: "HeldAgainst") -> str:
         )
         after = found.rows - report.agreed
         lines.append(f"          {after} row(s) after it are held by the chain alone")
+    if report.too_old:
+        lines.append(
+            f"too old   {len(report.too_old)} checkpoint(s) end in months that were deleted, "
+            f"the last {report.too_old[-1]}: they prove nothing of what is here"
+        )
     lines += [f"FINDING   {each.kind}: {each.text}" for each in report.findings]
     lines += [f"damaged   {each}" for each in found.damaged]
     if proof is not None:

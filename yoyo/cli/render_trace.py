@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from yoyo.cli.output import to_plain
 from yoyo.cli.render import moment, span, usd
-from yoyo.cli.render_ledger import row_document, row_text, visible
+from yoyo.cli.render_ledger import one_line, row_document, row_text
 
 if TYPE_CHECKING:
     from yoyo.ops.trace import Trace
@@ -54,7 +54,7 @@ def _document(facts: "Facts") -> dict[str, Any]:
 def trace_text(found: "Trace") -> str:
     """The trace for people, newest last."""
     trees = ["\n".join(_tree(each).lines()) for each in found.found]
-    return "\n\n".join([*trees, *(f"note: {visible(note)}" for note in found.notes)])
+    return "\n\n".join([*trees, *(f"note: {one_line(note)}" for note in found.notes)])
 
 
 def _tree(facts: "Facts") -> Branch:
@@ -80,26 +80,28 @@ def _tree(facts: "Facts") -> Branch:
     if facts.checkpoint is not None:
         top.children.append(
             Branch(
-                f"checkpoint  {visible(facts.checkpoint.name)}, over {facts.checkpoint.size} rows "
+                f"checkpoint  {one_line(facts.checkpoint.name)}, over {facts.checkpoint.size} rows "
                 "(its signature: `yoyo ledger verify --against`)"
             )
         )
     if facts.unknown:
-        top.children.append(Branch("not known", *(Branch(visible(each)) for each in facts.unknown)))
+        top.children.append(
+            Branch("not known", *(Branch(one_line(each)) for each in facts.unknown))
+        )
     return top
 
 
 def _job(job: "JobFacts") -> Branch:
-    code = f" {visible(job.error_code)}" if job.error_code else ""
+    code = f" {one_line(job.error_code)}" if job.error_code else ""
     tokens = "unknown" if job.tokens is None else str(job.tokens)
     if job.cache_hit_ratio is not None:
         tokens += f", {job.cache_hit_ratio} of the prompt from the cache"
     return Branch(
-        f"job {visible(job.job_id)}  {job.status}{code}",
-        Branch(f"input       {visible(job.input_hash or 'nothing was hashed')}"),
+        f"job {one_line(job.job_id)}  {job.status}{code}",
+        Branch(f"input       {one_line(job.input_hash or 'nothing was hashed')}"),
         Branch(f"rows        {_rows(job.rows)}"),
-        Branch(f"module      {visible(job.module_id)}, node {visible(job.node_id)}"),
-        Branch(f"operator    {visible(job.operator or 'unknown')}"),
+        Branch(f"module      {one_line(job.module_id)}, node {one_line(job.node_id)}"),
+        Branch(f"operator    {one_line(job.operator or 'unknown')}"),
         Branch(f"took        {_seconds(job.seconds)}, {moment(job.started)} to "
                f"{moment(job.completed)}"),
         Branch(f"tokens      {tokens}"),
@@ -111,13 +113,13 @@ def _adapter(adapter: "AdapterFacts") -> Branch:
     how = "weighed in" if adapter.weighed_in else "loaded, did not weigh in"
     verified = None
     if adapter.verified_at is not None:
-        verified = Branch(f"verified    {visible(adapter.verified_at)}, row #{adapter.load_row}")
+        verified = Branch(f"verified    {one_line(adapter.verified_at)}, row #{adapter.load_row}")
     return Branch(
-        f"{visible(adapter.name)}  {how}",
-        Branch(f"manifest    {visible(adapter.manifest or 'unknown')}"),
-        Branch(f"weights     {visible(adapter.weights or 'unknown')}"),
+        f"{one_line(adapter.name)}  {how}",
+        Branch(f"manifest    {one_line(adapter.manifest or 'unknown')}"),
+        Branch(f"weights     {one_line(adapter.weights or 'unknown')}"),
         *(
-            Branch(f"{visible(role):<11} by {visible(identity)}")
+            Branch(f"{one_line(role):<11} by {one_line(identity)}")
             for role, identity in adapter.signers
         ),
         verified,
@@ -129,12 +131,12 @@ def _life(facts: "Facts") -> Branch:
     life = facts.life
     assert life is not None  # noqa: S101 - the caller looked
     boot = facts.boot
-    code = f" {visible(life.error_code)}" if life.error_code else ""
+    code = f" {one_line(life.error_code)}" if life.error_code else ""
     return Branch(
-        f"boot {visible(life.job_id)}  {life.status}{code}",
-        Branch(f"node        {visible(life.node_id)}{_machine(facts)}"),
+        f"boot {one_line(life.job_id)}  {life.status}{code}",
+        Branch(f"node        {one_line(life.node_id)}{_machine(facts)}"),
         Branch(f"rows        {_rows(life.rows)}"),
-        Branch(f"started by  {visible(life.operator or 'unknown')}, {_when(life.requested)}"),
+        Branch(f"started by  {one_line(life.operator or 'unknown')}, {_when(life.requested)}"),
         Branch(f"healthy     {_when(life.up)}"),
         _ended(life),
         Branch(f"uptime      {_uptime(life.uptime_seconds)}"),
@@ -148,8 +150,8 @@ def _machine(facts: "Facts") -> str:
     if facts.boot is None:
         return ""
     fields = facts.boot.machine
-    words = [visible(str(value)) for value in fields.values() if value is not None]
-    version = [f"yoyo {visible(facts.boot.yoyo)}"] if facts.boot.yoyo else []
+    words = [one_line(str(value)) for value in fields.values() if value is not None]
+    version = [f"yoyo {one_line(facts.boot.yoyo)}"] if facts.boot.yoyo else []
     return f" ({', '.join([*words, *version])})" if words or version else ""
 
 
@@ -157,25 +159,25 @@ def _ended(life: "LifeFacts") -> Branch:
     if life.ended is None:
         asked = f", its stop was asked for {moment(life.stop_asked)}" if life.stop_asked else ""
         return Branch(f"ended       not yet{asked}")
-    return Branch(f"ended       {moment(life.ended)} by {visible(life.ended_by or 'unknown')}")
+    return Branch(f"ended       {moment(life.ended)} by {one_line(life.ended_by or 'unknown')}")
 
 
 def _fields(name: str, fields: "dict[str, str | int | None] | None", staged: Any) -> Branch:
     if fields is None:
         return Branch(f"{name:<11} unknown")
     children = [
-        Branch(f"{visible(key):<12} {visible(str(value))}")
+        Branch(f"{one_line(key):<12} {one_line(str(value))}")
         for key, value in fields.items()
         if key != "from" and value is not None
     ]
-    where = visible(str(fields.get("from") or "unknown"))
+    where = one_line(str(fields.get("from") or "unknown"))
     return Branch(f"{name:<11} from {where}", *children, _origin("staged", staged))
 
 
 def _origin(what: str, origin: "Origin | None") -> Branch | None:
     if origin is None:
         return None
-    by = visible(origin.operator or "unknown")
+    by = one_line(origin.operator or "unknown")
     return Branch(f"{what:<11} by {by}, {moment(origin.at)}, row #{origin.seq}")
 
 
@@ -188,13 +190,13 @@ def _cost(cost: "CostFacts", *, of_job: bool) -> Branch:
     if price is None:
         children.append(Branch("price       unknown"))
     else:
-        dated = f", valid from {visible(price.valid_from)}" if price.valid_from else ""
+        dated = f", valid from {one_line(price.valid_from)}" if price.valid_from else ""
         figure = usd(price.hourly_usd if price.hourly_usd is not None else price.disk_gb_month_usd)
         unit = "an hour" if price.hourly_usd is not None else "a GB and month"
         children.append(
             Branch(
-                f"price       {figure} {unit}, table {visible(price.version)}{dated}",
-                Branch(f"source      {visible(price.source)}"),
+                f"price       {figure} {unit}, table {one_line(price.version)}{dated}",
+                Branch(f"source      {one_line(price.source)}"),
             )
         )
     return Branch("cost", *children)
@@ -211,13 +213,13 @@ def _corrections(facts: "Facts") -> Iterator[Branch]:
             )
             if value is not None
         ]
-        reason = f" ({visible(each.reason)})" if each.reason else ""
+        reason = f" ({one_line(each.reason)})" if each.reason else ""
         state = "" if each.in_force else "  [superseded]"
         if each.problem:
-            state = f"  [NOT APPLIED: {visible(each.problem)}]"
+            state = f"  [NOT APPLIED: {one_line(each.problem)}]"
         yield Branch(
-            f"row #{each.seq} {visible(each.code)} of row #{each.of_row}, by "
-            f"{visible(each.operator or 'unknown')}, {moment(each.at)}: "
+            f"row #{each.seq} {one_line(each.code)} of row #{each.of_row}, by "
+            f"{one_line(each.operator or 'unknown')}, {moment(each.at)}: "
             f"{', '.join(figures) or 'nothing'}{reason}{state}"
         )
 

@@ -18,7 +18,7 @@ from yoyo.config.sources import Raw, find_file, from_env, from_file, from_sets, 
 from yoyo.config.values import Place, convert
 from yoyo.errors import ConfigInvalid, NodeUnknown
 from yoyo.model.ids import ModuleId, NodeName, Secret
-from yoyo.model.ledger import RESERVED_NODES
+from yoyo.model.ledger import RESERVED_NODES, SHARED
 from yoyo.model.settings import (
     AdapterSettings,
     BudgetSettings,
@@ -249,6 +249,9 @@ class _Reader:
             if tree is None and key == "engine.ctx":  # the default ctx, too many slots
                 tree = self.raw.get(f"{prefix}engine.parallel")
             self.report.add(tree.at if tree is not None else at, prefix + key, message)
+        if found["moduleId"] == SHARED:
+            why = f"{SHARED!r} stands in the ledger's rows that are everybody's. Choose another one"
+            self.report.add(self.raw[prefix + "moduleId"].at, prefix + "moduleId", why)
         secret = self.raw.get(prefix + "engine.api_key")
         if secret is not None and secret.at.line and mode & 0o077:
             self.report.add(

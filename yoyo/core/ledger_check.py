@@ -25,8 +25,6 @@ from yoyo.core.ledger_format import (
 from yoyo.core.ledger_pairing import Pairing
 from yoyo.model.ledger import GENESIS_HASH, BadRow, LedgerHead, OpenIntent, Row, VerifyReport
 
-# Their names until every reader of columns takes them from where they are now.
-
 MAX_PROBLEMS = 100  # kept in full; all are counted
 
 _TAIL = HASH_CHARS + 1  # the last comma and the hash

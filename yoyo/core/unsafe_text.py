@@ -19,6 +19,11 @@ def shown(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def visible(text: str) -> str:
+    """`text` with each of them spelled out."""
+    return UNSAFE.sub(shown, text)
+
+
 def json_escaped(found: re.Match[str]) -> str:
     """One of them inside a JSON string: the same value when it is read."""
     return f"\\u{ord(found.group()):04x}"

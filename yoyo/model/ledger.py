@@ -71,6 +71,8 @@ ADAPTERS_NODE = "adapters"
 # The node_id of rows about the ledger itself: checkpoints, keys, sealing, sessions, corrections
 # of rows that no node had.
 LEDGER_NODE = "ledger"
+# The moduleId of rows that are everybody's; no node may have it.
+SHARED = "shared"
 RESERVED_NODES = {STORE_NODE: "the store", ADAPTERS_NODE: "adapters", LEDGER_NODE: "the ledger"}
 
 # error_code of CHECKPOINT rows about the ledger itself. docs/formats/ledger.md.

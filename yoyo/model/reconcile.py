@@ -87,7 +87,7 @@ class BilledLife(NamedTuple):
     credits_usd: Decimal  # of the machine, as a rule below 0
     first: datetime
     last: datetime
-    duplicates: int = 0  # of its lines; they count once, so the sums may be too low
+    duplicates: int = 0  # of its machine's lines; they count once, so the sum may be too low
 
     @property
     def paid_usd(self) -> Decimal:

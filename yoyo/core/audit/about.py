@@ -10,12 +10,12 @@ from yoyo.model.ledger import (
     KEY_REFUSED,
     KEY_RETIRED,
     LEDGER_NODE,
+    SHARED,
     EventType,
     Row,
 )
 from yoyo.model.row_filter import RowFilter
 
-SHARED: Final = "shared"  # the moduleId of rows that are everybody's; no module has that name
 KEY_CODES: Final = (KEY_ADDED, KEY_RETIRED, KEY_REFUSED)
 
 

@@ -50,13 +50,8 @@ class AgainstReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether there was something to compare with, and nothing differs."""
-        return not self.findings and self.checked > 0
-
-
-def wanted_sizes(held: Iterable[Held], origin: str) -> frozenset[int]:
-    """The sizes at which the ledger's heads are needed."""
-    return frozenset(each.checkpoint.head.size for each in held if _ours(each, origin))
+        """Whether a checkpoint agrees with rows that are here, and nothing differs."""
+        return not self.findings and bool(self.agreed)
 
 
 def findings(
@@ -64,24 +59,31 @@ def findings(
 ) -> AgainstReport:
     """Hold the ledger against the checkpoints.
 
-    `heads` are the ledger's own at `wanted_sizes` (`merkle.heads_at`), as far as its rows reach;
-    `rows` is the seq of its last row; `origin` the ledger's name.
+    `heads` are the ledger's own at the checkpoints' sizes, as far as its rows reach and are not
+    deleted; `rows` is the seq of its last row; `origin` the ledger's name.
     """
     everything = sorted(held, key=lambda each: (each.checkpoint.head.size, each.name))
     found = [_stranger(each, origin) for each in everything if not _ours(each, origin)]
     ours = [each for each in everything if _ours(each, origin)]
-    cut = [each for each in ours if each.checkpoint.head.size > rows]
-    rest = [each for each in ours if each.checkpoint.head.size in heads]
-    same = [each for each in rest if heads[each.checkpoint.head.size] == each.checkpoint.head]
-    other = [each for each in rest if each not in same]
+    cut: list[Held] = []
+    same: list[Held] = []
+    other: list[Held] = []
+    old: list[str] = []
+    for each in ours:
+        there = heads.get(each.checkpoint.head.size)
+        if each.checkpoint.head.size > rows:
+            cut.append(each)
+        elif there is None:
+            old.append(each.name)
+        else:
+            (same if there == each.checkpoint.head else other).append(each)
     agreed = same[-1].checkpoint.head.size if same else None
     found += _differing(other, [each.checkpoint.head.size for each in same])
     found += _twice(cut)
     if cut:
         found.append(_cut(cut, rows, agreed, bool(other)))
-    old = tuple(each.name for each in ours if each not in cut and each not in rest)
     last = same[-1].name if same else ""
-    return AgainstReport(tuple(found), agreed, last, len(ours) - len(old), old)
+    return AgainstReport(tuple(found), agreed, last, len(ours) - len(old), tuple(old))
 
 
 def _ours(held: Held, origin: str) -> bool:

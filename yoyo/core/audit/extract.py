@@ -125,19 +125,6 @@ def row_line(line: bytes, proof: InclusionProof) -> bytes:
     return dump_object(fields) + b"\n"
 
 
-def build_extract(
-    note: bytes, module: str, rows: Sequence[tuple[bytes, InclusionProof]]
-) -> Iterator[bytes]:
-    """All lines of an extract; for very many rows write them one by one as they come.
-
-    Raises:
-        ExtractError.
-    """
-    yield header_line(note, module, len(rows))
-    for line, proof in rows:
-        yield row_line(line, proof)
-
-
 def module_of(line: bytes) -> str | None:
     """The moduleId of a ledger's line; None: it is no row."""
     fields = _fields(line)

@@ -109,37 +109,6 @@ def root_of(frontier: Frontier) -> TreeHead:
     return TreeHead(frontier.size, _fold(frontier.nodes))
 
 
-def heads_at(
-    blocks: Iterable[Sequence[bytes]], sizes: Iterable[int], start: Frontier = EMPTY
-) -> dict[int, TreeHead]:
-    """The heads of the trees over the first so many rows, in one pass.
-
-    `blocks` begin with the row after `start`. A size that is smaller than `start`, or larger
-    than there are rows, is not among the answers.
-    """
-    tree, heads = Tree(start), dict[int, TreeHead]()
-    wanted = iter(sorted({size for size in sizes if size >= start.size}))
-    size = next(wanted, None)
-    source = iter(blocks)
-    while size is not None:
-        if tree.size == size:
-            heads[size] = tree.head()
-            size = next(wanted, None)
-            continue
-        block = next(source, None)
-        if block is None:
-            break
-        at = 0
-        while size is not None and size - tree.size <= len(block) - at:
-            end = at + size - tree.size
-            tree.extend(block[at:end])
-            at, heads[size] = end, tree.head()
-            size = next(wanted, None)
-        if size is not None:
-            tree.extend(block[at:] if at else block)
-    return heads
-
-
 class _Collector(Tree):
     """Keeps the roots of those perfect subtrees that the ways up from some nodes pass by."""
 
@@ -229,25 +198,6 @@ class Prover(_Collector):
     def proof(self, position: int) -> InclusionProof:
         """The proof of one of the rows that were asked for, after `feed`."""
         return InclusionProof(position, self.way(0, position))
-
-
-def inclusion_proofs(
-    blocks: Iterable[Sequence[bytes]],
-    size: int,
-    positions: Iterable[int],
-    start: Frontier = EMPTY,
-) -> list[InclusionProof]:
-    """A proof for each position (from 0, in the order given), in one pass over the rows.
-
-    For very many positions use `Prover`, which makes them one by one.
-
-    Raises:
-        TreeError: a position is not in the tree, or there are fewer than `size` rows.
-    """
-    asked = list(positions)
-    prover = Prover(size, asked, start)
-    prover.feed(blocks)
-    return [prover.proof(position) for position in asked]
 
 
 def consistency_proof(

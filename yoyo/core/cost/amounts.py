@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from yoyo.core.corrections import Amounts as Change
-from yoyo.core.corrections import corrections_of, merged
+from yoyo.core.corrections import Amounts, corrections_of, merged
 from yoyo.model.accounts import Accounts, JobSums, Wanted
 from yoyo.model.ledger import CORRECTIONS, EventType, Row
 
@@ -19,7 +18,7 @@ _JOBS = (EventType.JOB_START, EventType.JOB_COMPLETE)
 _CHARS = {"": 0, "hour": 13, "day": 10, "month": 7}
 
 
-class Amounts(NamedTuple):
+class Counted(NamedTuple):
     """A row's money as it counts now. None: unknown."""
 
     gpu_seconds: Decimal | None
@@ -30,7 +29,7 @@ class Amounts(NamedTuple):
 class Effective(NamedTuple):
     """The figures that corrections put in the place of others."""
 
-    money: Mapping[int, Amounts]  # by seq, of the rows that were corrected
+    money: Mapping[int, Counted]  # by seq, of the rows that were corrected
     jobs: tuple[JobSums, ...]  # differences to job rows, to be added to the sums
     ignored: int  # that apply to no row
 
@@ -58,7 +57,7 @@ def effective(
         return found
 
     corrections = corrections_of(rows, find)
-    money: dict[int, Amounts] = {}
+    money: dict[int, Counted] = {}
     jobs: list[JobSums] = []
     for each in corrections.applied:
         row = known[each.seq]
@@ -69,7 +68,7 @@ def effective(
         else:
             after = merged(row.entry, each.amounts)
             billed = each.amounts.billed and each.amounts.cost_usd is not None
-            money[each.seq] = Amounts(after.gpu_seconds, after.cost_usd, billed)
+            money[each.seq] = Counted(after.gpu_seconds, after.cost_usd, billed)
     return Effective(money, tuple(jobs), len(corrections.problems))
 
 
@@ -78,7 +77,7 @@ def period_of(moment: datetime, period: str) -> str:
     return moment.astimezone(UTC).isoformat()[: _CHARS[period]]
 
 
-def _difference(row: Row, change: Change, wanted: Wanted) -> JobSums:
+def _difference(row: Row, change: Amounts, wanted: Wanted) -> JobSums:
     old = row.entry
     tokens, seconds, zero = 0, Decimal(0), Decimal(0)
     if change.tokens is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from yoyo.core.unsafe_text import UNSAFE, shown
+from yoyo.core.unsafe_text import visible
 from yoyo.model.accounts import CostLine, CostTable
 
 SEGMENTS: Final = ("work", "boot", "idle", "disk")
@@ -89,7 +89,7 @@ def bars_of(table: CostTable, limit: int) -> tuple[Bar, ...]:
 
 def _bar(line: CostLine, label: str) -> Bar:
     work = line.gpu_usd - line.boot_usd - line.idle_usd
-    return Bar(visible(label), (work, line.boot_usd, line.idle_usd, line.disk_usd))
+    return Bar(drawable(label), (work, line.boot_usd, line.idle_usd, line.disk_usd))
 
 
 def _others(lines: Sequence[CostLine], word: str) -> Bar:
@@ -98,9 +98,9 @@ def _others(lines: Sequence[CostLine], word: str) -> Bar:
     return Bar(f"({len(lines)} {word})", (work, boot, idle, disk))
 
 
-def visible(text: str) -> str:
-    """`text` with everything that could act made visible."""
-    return UNSAFE.sub(shown, text).translate(_NO_CHARACTERS)
+def drawable(text: str) -> str:
+    """`text` with everything that could act, or that XML cannot hold, spelled out."""
+    return visible(text).translate(_NO_CHARACTERS)
 
 
 def shortened(text: str, chars: int) -> str:
@@ -189,4 +189,4 @@ def svg(picture: Picture) -> str:
 
 
 def _xml(text: str) -> str:
-    return html.escape(visible(text))
+    return html.escape(drawable(text))

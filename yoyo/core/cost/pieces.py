@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from yoyo.core.cost.amounts import Amounts
+from yoyo.core.cost.amounts import Counted
 from yoyo.core.cost.spells import Spell, Spells
 from yoyo.core.cost.window import Window, span_of
 from yoyo.core.cost.work import Work, split_of
@@ -55,7 +55,7 @@ class Facts(NamedTuple):
     spells: Spells
     jobs: Sequence[JobSums]
     work: Work
-    money: Mapping[int, Amounts]  # corrected rows by seq
+    money: Mapping[int, Counted]  # corrected rows by seq
     hourly_prices: Mapping[str, Decimal | None]
     window: Window
     now: datetime
@@ -108,7 +108,7 @@ def _closed(
     entry = row.entry
     amounts = facts.money.get(row.seq)
     remarks.corrected += amounts is not None
-    amounts = amounts or Amounts(entry.gpu_seconds, entry.cost_usd, False)
+    amounts = amounts or Counted(entry.gpu_seconds, entry.cost_usd, False)
     seconds, usd = amounts.gpu_seconds, amounts.cost_usd
     known = seconds or _ZERO
     if usd is None and seconds is not None and not seconds:

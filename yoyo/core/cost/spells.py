@@ -7,31 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from yoyo.core.lifecycle import guard_of
 from yoyo.core.money import seconds_between
-from yoyo.model.ledger import DISK_COST, CompletionStatus, EventType, Row
+from yoyo.model.ledger import CLOSING, DISK_COST, OPENING, EventType, Row
 
-# The values of `--by guard`, where they are not the name of a guard.
-BY_OPERATOR: Final = "operator"  # a command stopped it
-BY_PLATFORM: Final = "platform"  # the cloud took it back, or its hardware failed
-BY_OUTSIDE: Final = "outside"  # somebody stopped it without yoyo
-BY_FAULT: Final = "fault"  # it ended by itself, or never came up
+# The values of `--by guard` beside those of core/lifecycle.py.
 STILL_UP: Final = "(running)"
 NEVER_CLOSED: Final = "(never closed)"
-
-_GUARD_PREFIX = "guard:"
-_GUARD_CODES = {
-    "GUARD_LIFETIME": "lifetime",
-    "GUARD_DEAD_MAN": "dead-man",
-    "GUARD_UNREACHABLE": "dead-man",
-    "GUARD_PLATFORM_CAP": "platform-cap",
-    "SPOT_PREEMPTED": BY_PLATFORM,
-    "HOST_ERROR": BY_PLATFORM,
-    "STOPPED_OUTSIDE": BY_OUTSIDE,
-    "MACHINE_GONE": BY_OUTSIDE,
-    "POWERED_OFF_INSIDE": BY_OUTSIDE,
-}
-_CLOSING = (EventType.TEARDOWN_COMPLETE, EventType.PREEMPTION)
-_OPENING = (EventType.BOOT_REQUEST, EventType.TEARDOWN_REQUEST)
 
 
 class Spell(NamedTuple):
@@ -85,7 +67,7 @@ def spells_of(rows: Iterable[Row]) -> Spells:
         if kind is EventType.CHECKPOINT:
             if entry.error_code == DISK_COST and entry.cost_usd is not None:
                 disks.append((row, operators.get(key, entry.operator_id)))
-        elif kind in _OPENING and place is None:
+        elif kind in OPENING and place is None:
             places[key] = len(found)
             operators[key] = entry.operator_id
             found.append(None)
@@ -95,7 +77,7 @@ def spells_of(rows: Iterable[Row]) -> Spells:
             begun[place] = begun[place]._replace(booted_at=row.timestamp)
         elif kind is EventType.TEARDOWN_REQUEST and place is not None:
             begun[place] = begun[place]._replace(stopper=entry.operator_id)
-        elif kind in _CLOSING:
+        elif kind in CLOSING:
             if place is None:
                 found.append(_closed(_Open(row), row))
                 begun.append(_Open(row))
@@ -131,15 +113,3 @@ def _closed(opened: _Open, row: Row) -> Spell:
         row.entry.node_id, row.entry.module_id, entry.operator_id, opened.row.timestamp,
         opened.booted_at, row, guard_of(row, opened.stopper), row.timestamp,
     )  # fmt: skip
-
-
-def guard_of(row: Row, stopper: str = "") -> str:
-    """Who ended a life, in the words of `--by guard`; `stopper` asked for its stop."""
-    entry = row.entry
-    for operator in (entry.operator_id, stopper):
-        if operator.startswith(_GUARD_PREFIX):
-            return operator.removeprefix(_GUARD_PREFIX) or BY_FAULT
-    known = _GUARD_CODES.get(entry.error_code)
-    if known is not None:
-        return known
-    return BY_OPERATOR if entry.completion_status is CompletionStatus.SUCCESS else BY_FAULT

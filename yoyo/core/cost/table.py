@@ -10,11 +10,18 @@ from yoyo.core.cost.amounts import Effective, Fetch, effective
 from yoyo.core.cost.forecast import forecast
 from yoyo.core.cost.pieces import Facts, Labels, Piece, Remarks, cut, work_done
 from yoyo.core.cost.spells import spells_of
-from yoyo.core.cost.window import Window, wanted_for, whole
+from yoyo.core.cost.window import Window, span_of, wanted_for, whole
 from yoyo.core.cost.work import lay_out
 from yoyo.core.money import month_start
 from yoyo.model.accounts import GROUPS, Accounts, CostLine, CostTable, JobSums
-from yoyo.model.ledger import RESERVED_NODES, EventType
+from yoyo.model.ledger import (
+    CLOSING,
+    CORRECTIONS,
+    DISK_COST,
+    RESERVED_NODES,
+    Entry,
+    EventType,
+)
 
 # Sums of 36-digit decimals stay exact.
 PRECISION = 60
@@ -65,7 +72,7 @@ def costs(
             month = facts._replace(window=Window(month_start(now), None), adapters=False)
             _, spent = _added(cut(month, Remarks()), (), ())
             ahead = forecast(spent.usd + (spent.running_usd or _ZERO), now, caps)
-        notes = _notes(accounts, total, corrected, remarks)
+        notes = _notes(accounts, total, corrected, remarks, window)
         if window != Window(since, until):
             notes += (f"Jobs are summed by the {grain}: the window was widened to whole {grain}s.",)
     return CostTable(
@@ -164,7 +171,7 @@ def _added(
 
 
 def _notes(
-    accounts: Accounts, total: CostLine, corrected: Effective, remarks: Remarks
+    accounts: Accounts, total: CostLine, corrected: Effective, remarks: Remarks, window: Window
 ) -> tuple[str, ...]:
     """What the reader should know about the figures, gravest first."""
     notes: list[str] = []
@@ -211,7 +218,7 @@ def _notes(
         remarks.outside_seconds,
         f"{_exact(remarks.outside_seconds):f} s of jobs ran while the ledger knows of no machine.",
     )
-    elsewhere = _elsewhere(accounts)
+    elsewhere = _elsewhere(accounts, window)
     note(
         elsewhere,
         f"{_exact(elsewhere):f} USD stand in rows that book no machine and no disk: not added.",
@@ -219,8 +226,19 @@ def _notes(
     return tuple(notes)
 
 
-def _elsewhere(accounts: Accounts) -> Decimal:
+def _elsewhere(accounts: Accounts, window: Window) -> Decimal:
     """Cost in rows that should have none; a plain sum over the column would hold it."""
-    kinds = (EventType.BOOT_REQUEST, EventType.BOOT_COMPLETE, EventType.TEARDOWN_REQUEST)
-    rows = (row.entry.cost_usd for row in accounts.rows if row.entry.event_type in kinds)
-    return sum((job.cost_usd for job in accounts.jobs), _ZERO) + sum(filter(None, rows), _ZERO)
+    rows = (
+        row.entry.cost_usd or _ZERO
+        for row in accounts.rows
+        if window.holds(row.timestamp) and not _books(row.entry)
+    )
+    jobs = (job.cost_usd for job in accounts.jobs if window.holds(span_of(job.period)[0]))
+    return sum(jobs, _ZERO) + sum(rows, _ZERO)
+
+
+def _books(entry: Entry) -> bool:
+    """Whether its cost is a machine's or a disk's, or takes the place of one."""
+    if entry.event_type is EventType.CHECKPOINT:
+        return entry.error_code in (DISK_COST, *CORRECTIONS)
+    return entry.event_type in CLOSING

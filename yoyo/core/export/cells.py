@@ -7,17 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from yoyo.core.unsafe_text import UNSAFE, shown
+from yoyo.core.unsafe_text import visible
 
 # What a spreadsheet takes for a formula when a cell begins with it. TAB and CR as well: some
 # programs drop them and look at what follows. OWASP, "CSV Injection".
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _QUOTED = re.compile('[",\r\n]')
-
-
-def visible(text: str) -> str:
-    """`text` with control and bidi characters spelled out."""
-    return UNSAFE.sub(shown, text)
 
 
 def plain(value: Decimal | None) -> str:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from yoyo.core.export.cells import visible
+from yoyo.core.unsafe_text import visible
 from yoyo.model.ledger import RESERVED_NODES, CompletionStatus, EventType, Row
 
 ROW_TYPES = (str(EventType.JOB_START), str(EventType.JOB_COMPLETE))

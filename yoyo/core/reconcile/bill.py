@@ -30,7 +30,7 @@ class BillTally:
             self._duplicates += 1
             self._twice += line.cost + line.credits
             life = self._lives.get(line.request_id)
-            if life is not None:
+            if life is not None and line.kind is BillKind.MACHINE:
                 self._lives[line.request_id] = life._replace(duplicates=life.duplicates + 1)
             return
         self._seen.add(line.digest)

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from markupsafe import Markup
 
-from yoyo.core.export.cells import visible
+from yoyo.core.unsafe_text import visible
 
 _CENT = Decimal("0.01")
 _SMALL = Decimal("0.000001")

@@ -22,6 +22,7 @@ def connected(memory_bytes: int | None = None) -> Iterator[duckdb.DuckDBPyConnec
 
     Raises:
         DriverUnavailable: duckdb is not installed.
+        KeyboardInterrupt: Ctrl-C, in whichever way DuckDB puts it.
     """
     module = load()
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -38,8 +39,17 @@ def connected(memory_bytes: int | None = None) -> Iterator[duckdb.DuckDBPyConnec
     try:
         connection.execute("SET enable_progress_bar = false")
         yield connection
+    except RuntimeError as error:
+        if not is_interrupt(error):
+            raise
+        raise KeyboardInterrupt from error
     finally:
         connection.close()
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C was pressed while DuckDB looked for it: that is no error class of its own."""
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
 
 
 def load() -> ModuleType:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from yoyo.core.warehouse import ledger_view, money_view, quoted
 from yoyo.drivers.duckdb.cache import as_parquet, cache_of
-from yoyo.drivers.duckdb.connect import connected, load
+from yoyo.drivers.duckdb.connect import connected, is_interrupt, load
 from yoyo.errors import QueryFailed, StoreFull
 from yoyo.model.audit import LedgerPart
 from yoyo.ports.query import QueryLimits, QueryResult
@@ -121,6 +121,8 @@ def _answer(
                 fix="Ask for less, or give it more with --memory.",
             ) from error
         except (module.Error, RuntimeError, ValueError, OverflowError) as error:
+            if is_interrupt(error):
+                raise
             raise _failed("The query failed.", str(error)) from error
     return QueryResult(
         tuple(name for name, _ in columns),

@@ -173,7 +173,7 @@ SELECT {period}, {module}, {node}, {adapters}, {operator},
   CAST(coalesce(sum(tokens) FILTER (kind > 0), 0) AS HUGEINT),
   CAST(coalesce(sum(n - known) FILTER (kind = 1), 0) AS BIGINT),
   sum(seconds) FILTER (kind > 0), sum(cost) FILTER (kind > 0)
-FROM {table} WHERE kind < 3 AND inside GROUP BY ALL
+FROM {table} WHERE kind < 3 AND inside GROUP BY ALL HAVING count(*) > 0
 """
 
 

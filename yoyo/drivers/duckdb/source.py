@@ -41,12 +41,12 @@ def look_at(part: LedgerPart) -> Source | None:
     """The file's extent; None: its header or its ends are not sound, or it has no rows.
 
     Raises:
-        LedgerUnreadable.
+        LedgerUnreadable: among others, it is gone.
     """
     try:
         fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as error:
+        raise gone(part.path) from error
     except OSError as error:
         raise unreadable(part.path, error.strerror or str(error)) from error
     try:
@@ -102,4 +102,13 @@ def unreadable(path: Path, why: str) -> LedgerUnreadable:
         f"The ledger {path} could not be read.",
         why=f"{why}.",
         fix="Check the path and its permissions.",
+    )
+
+
+def gone(path: Path) -> LedgerUnreadable:
+    """The error for a file that was there when the parts were asked for."""
+    return LedgerUnreadable(
+        f"The ledger's file {path.name} is gone.",
+        why=f"{path} was deleted or sealed away while the ledger was being read.",
+        fix="Run the command again.",
     )

@@ -52,7 +52,7 @@ class PlainAccounts:
     ) -> Accounts:
         """Sum the jobs and give every other row; `line` of a row counts within its file.
 
-        A file of rows that were sealed away after `parts` was asked for is noticed.
+        A file that was sealed away or deleted after `parts` was asked for is noticed.
 
         Raises:
             LedgerUnreadable.
@@ -76,18 +76,18 @@ class PlainAccounts:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    except FileNotFoundError as error:
+        raise _gone(path) from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
 
 
 def _blocks(part: LedgerPart) -> Iterator[bytes]:
-    """The whole lines of one file, up to where no write is under way; a missing one has none."""
+    """The whole lines of one file, up to where no write is under way."""
     try:
         fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return
+    except FileNotFoundError as error:
+        raise _gone(part.path) from error
     except OSError as error:
         raise _unreadable(part.path, error.strerror or str(error)) from error
     try:
@@ -108,6 +108,15 @@ def _unreadable(path: Path, why: str) -> LedgerUnreadable:
         f"The ledger {path} could not be read.",
         why=f"{why}.",
         fix="Check the path and its permissions.",
+    )
+
+
+def _gone(path: Path) -> LedgerUnreadable:
+    """The error for a file that was there when the parts were asked for."""
+    return LedgerUnreadable(
+        f"The ledger's file {path.name} is gone.",
+        why=f"{path} was deleted or sealed away while the ledger was being read.",
+        fix="Run the command again.",
     )
 
 

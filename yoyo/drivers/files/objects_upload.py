@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -184,20 +184,22 @@ class FileUpload:
     @contextmanager
     def _begun(self) -> Iterator[tuple[int, int]]:
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            with self._tree.folder(self._parts) as folder, _opened(folder, _DATA, flags) as data:
-                yield folder, data
-                return
-        except FileNotFoundError:
-            pass
-        with self._tree.locked(), self._tree.folder(self._parts, make=True) as folder:
-            if find(folder, _DATA) is None:
-                # Left by a finish that was cut off: it speaks of bytes that have moved away.
-                with suppress(FileNotFoundError):
-                    os.unlink(_DONE, dir_fd=folder)
-                os.close(os.open(_DATA, flags | os.O_CREAT, 0o600, dir_fd=folder))
-                os.fsync(folder)
-        with self._tree.folder(self._parts) as folder, _opened(folder, _DATA, flags) as data:
+        with ExitStack() as held:
+            try:
+                folder = held.enter_context(self._tree.folder(self._parts))
+                data = held.enter_context(_opened(folder, _DATA, flags))
+            except FileNotFoundError:
+                held.close()
+                # Opened under the lock, too: a finish elsewhere takes the file away.
+                with self._tree.locked():
+                    folder = held.enter_context(self._tree.folder(self._parts, make=True))
+                    if find(folder, _DATA) is None:
+                        # Left by a finish that was cut off: it speaks of bytes that moved away.
+                        with suppress(FileNotFoundError):
+                            os.unlink(_DONE, dir_fd=folder)
+                        os.close(os.open(_DATA, flags | os.O_CREAT, 0o600, dir_fd=folder))
+                        os.fsync(folder)
+                    data = held.enter_context(_opened(folder, _DATA, flags))
             yield folder, data
 
     def _incomplete(self, which: str) -> StoreConflict:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.core.audit.against import AgainstReport, Finding, FindingKind, Held, findings
-from yoyo.core.audit.against import wanted_sizes as sizes_of
-from yoyo.core.audit.merkle import consistency_proof, root_of
-from yoyo.core.audit.note import NoteError, check_note, format_vkey, parse_vkey
-from yoyo.errors import CheckpointInvalid, CheckpointMismatch
+from yoyo.core.audit.about import KEY_CODES, about_ledger
+from yoyo.core.audit.against import AgainstReport, Finding, FindingKind, findings
+from yoyo.core.audit.merkle import consistency_proof, root_of, verify_consistency
+from yoyo.core.audit.trust import follow_keys
+from yoyo.errors import CheckpointInvalid, CheckpointMismatch, LedgerUnreadable
 from yoyo.model.audit import Checkpoint, Frontier, TreeHead, VerifierKey
-from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, KEY_RETIRED, Row
-from yoyo.model.row_filter import RowFilter
-from yoyo.ops.audit.checkpoint import digest_of, key_job, parsed
+from yoyo.model.ledger import HEARTBEAT, Row
+from yoyo.ops.audit.checkpoint import parsed
 from yoyo.ops.audit.tree import first_frontier, grown
 
 if TYPE_CHECKING:
     from yoyo.ops.audit.context import AuditContext
-    from yoyo.ports.notary import NoteVerifier
 
 
 class Consistency(NamedTuple):
@@ -38,13 +35,6 @@ class HeldAgainst(NamedTuple):
     trusted: tuple[VerifierKey, ...]  # in the order in which they came to be trusted
     consistency: Consistency | None  # with the largest checkpoint that agrees
     damaged: tuple[str, ...]  # notes that cannot be read, with the reason
-
-
-class _KeyRow(NamedTuple):
-    seq: int
-    code: str
-    job_id: str
-    digest: str
 
 
 def held_against(
@@ -79,16 +69,16 @@ def held_against(
     if 0 in sizes:
         heads[0] = root_of(start)
     texts = (*ctx.checkpoints.keys(), *successors)
-    known, held = _trusted(ctx, checkpoints, list(keys), heads, texts)
-    # Rows that were deleted by retention cannot be held against anything.
-    within = [each for each in held if each.checkpoint.head.size >= start.size]
-    report = findings(
-        within, {s: heads[s] for s in sizes_of(within, origin) if s in heads}, rows, origin
-    )
+    about = ctx.ledger.matching(about_ledger(*KEY_CODES, HEARTBEAT))
+    told = [row for row in about if isinstance(row, Row)]
+    known, held = follow_keys(checkpoints, keys, heads, told, texts, ctx.verifier())
+    # Where months were deleted, nothing but a checkpoint that agrees vouches for the tree over
+    # them: no other tree of that size has its root.
+    report = findings(held, heads, rows, origin)
     return HeldAgainst(
         report,
         rows,
-        tuple(known),
+        known,
         _consistency(ctx, report, heads, start, trees.get(rows)),
         tuple(damaged),
     )
@@ -102,6 +92,16 @@ def own_notes(ctx: AuditContext) -> list[tuple[str, bytes]]:
 def verdict(found: HeldAgainst) -> CheckpointMismatch | CheckpointInvalid | None:
     """The error that it amounts to, the gravest first; None when the ledger is the signed one."""
     first = next(iter(sorted(found.report.findings, key=_gravity)), None)
+    if first is None and not found.report.agreed:
+        old = ", ".join(found.report.too_old[-4:])
+        return CheckpointMismatch(
+            "Nothing is proved: no checkpoint covers rows that are still here.",
+            why=f"All that is signed was deleted by what the ledger says: {old}."
+            if old
+            else "No checkpoint signs a row.",
+            fix="Ask for the months that a row says were deleted, or for a checkpoint of later "
+            "rows that was kept elsewhere. Without either this may be another history.",
+        )
     if first is None and found.damaged:
         return CheckpointInvalid(
             "A checkpoint is damaged.",
@@ -141,76 +141,6 @@ def _read(notes: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, Checkpoin
     return sorted(good, key=lambda each: each[1].head.size), damaged
 
 
-def _trusted(
-    ctx: AuditContext,
-    checkpoints: list[tuple[str, Checkpoint]],
-    known: list[VerifierKey],
-    heads: dict[int, TreeHead],
-    texts: tuple[bytes, ...],
-) -> tuple[list[VerifierKey], list[Held]]:
-    """Who is trusted in the end, and which checkpoints hold by them. Follows the rotations."""
-    rows = _key_rows(ctx)
-    verifier = ctx.verifier()
-    while True:
-        held = [Held(name, each, _holds(each, known, verifier, rows)) for name, each in checkpoints]
-        proved = max(
-            (e.checkpoint.head.size for e in held if e.valid
-             and heads.get(e.checkpoint.head.size) == e.checkpoint.head),
-            default=0,
-        )  # fmt: skip
-        new = [key for key in dict.fromkeys(_announced(texts, rows, proved)) if key not in known]
-        if not new:
-            return known, held
-        known += new
-
-
-def _holds(
-    checkpoint: Checkpoint,
-    known: list[VerifierKey],
-    verifier: NoteVerifier,
-    rows: list[_KeyRow],
-) -> bool:
-    try:
-        signers = check_note(checkpoint, known, verifier)
-    except NoteError:
-        return False
-    size = checkpoint.head.size
-    return any(size <= _signs_until(key, rows) for key in signers)
-
-
-def _signs_until(key: VerifierKey, rows: list[_KeyRow]) -> float:
-    """The last size that the key's word counts for: that of the change to the key after it."""
-    retired = min(
-        (r.seq for r in rows if r.code == KEY_RETIRED and r.job_id == key_job(key)), default=None
-    )
-    if retired is None:
-        return inf
-    return min((r.seq for r in rows if r.code == HEARTBEAT and r.seq > retired), default=inf)
-
-
-def _key_rows(ctx: AuditContext) -> list[_KeyRow]:
-    rows = ctx.ledger.matching(
-        RowFilter(types=("CHECKPOINT",), codes=(KEY_ADDED, KEY_RETIRED, HEARTBEAT))
-    )
-    return [
-        _KeyRow(row.seq, row.entry.error_code, row.entry.job_id, row.entry.input_hash)
-        for row in rows
-        if isinstance(row, Row)
-    ]
-
-
-def _announced(texts: tuple[bytes, ...], rows: list[_KeyRow], proved: int) -> list[VerifierKey]:
-    digests = {row.digest for row in rows if row.code == KEY_ADDED and row.seq <= proved}
-    found = []
-    for text in texts:
-        if digest_of(text) in digests:
-            try:
-                found.append(parse_vkey(text.decode()))
-            except (NoteError, UnicodeDecodeError):
-                continue
-    return found
-
-
 def _consistency(
     ctx: AuditContext,
     report: AgainstReport,
@@ -221,9 +151,11 @@ def _consistency(
     if now is None or not report.agreed or report.agreed < start.size:
         return None
     path = consistency_proof(ctx.ledger.lines(start.size + 1), report.agreed, now.size, start)
-    return Consistency(heads[report.agreed], root_of(now), path)
-
-
-def keys_text(keys: Iterable[VerifierKey]) -> list[str]:
-    """Verifier keys as their texts."""
-    return [format_vkey(key) for key in keys]
+    proof = Consistency(heads[report.agreed], root_of(now), path)
+    if not verify_consistency(*proof):
+        raise LedgerUnreadable(
+            "The ledger was changed while it was read.",
+            why="The proof that it goes on from what was signed does not hold.",
+            fix="Run this again.",
+        )
+    return proof

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.core.audit.about import SHARED
 from yoyo.errors import CheckpointFailed
-from yoyo.model.ledger import LEDGER_NODE, CompletionStatus, Entry, EventType
+from yoyo.model.ledger import LEDGER_NODE, SHARED, CompletionStatus, Entry, EventType
 from yoyo.model.settings import AuditSettings
 
 if TYPE_CHECKING:

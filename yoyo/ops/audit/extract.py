@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from yoyo.core.audit.about import SHARED
 from yoyo.core.audit.extract import (
     ExtractError,
     ExtractReport,
@@ -17,6 +16,7 @@ from yoyo.core.audit.extract import (
 from yoyo.core.audit.merkle import Prover, TreeError
 from yoyo.errors import CheckpointFailed, CheckpointInvalid, CheckpointMismatch, TraceNotFound
 from yoyo.model.ids import InvalidLabel, ModuleId
+from yoyo.model.ledger import SHARED
 from yoyo.ops.audit.checkpoint import newest_checkpoint
 from yoyo.ops.audit.tree import deleted_since, first_frontier
 

@@ -38,9 +38,7 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
         CheckpointMismatch, CheckpointInvalid, LedgerCorrupt, LedgerWriteFailed, NodeBusy.
     """
     with ctx.lock("ledger rotate"):
-        # With the key lost nobody can say whether it signed the newest one.
-        old = None if lost else ctx.required_signer()
-        newest = newest_checkpoint(ctx) if old is None else own_newest(ctx, old.key)
+        newest = newest_checkpoint(ctx)
         if newest is None:
             raise CheckpointFailed(
                 "There is nothing to change over from.",
@@ -54,6 +52,10 @@ def rotate(ctx: AuditContext, new: NoteSigner, *, lost: bool = False) -> Signed:
                 "The key was not changed: it signs already.",
                 fix="Make another one: `yoyo ledger keygen --out FILE`.",
             )
+        # With the key lost nobody can say whether it signed the newest one.
+        old = None if lost else ctx.required_signer()
+        if old is not None:
+            own_newest(ctx, old.key)
         retired = (KEY_RETIRED, f"key/{old_id.hex()}", "")
         _refuse_a_retired(ctx, new)
         signers: tuple[NoteSigner, ...] = (new,)

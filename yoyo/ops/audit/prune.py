@@ -36,7 +36,8 @@ def prune(ctx: AuditContext, *, apply: bool) -> Pruned:
     Raises:
         MonthSealed: legal hold, no record says what the month was, it is another one now, or
             no checkpoint of the configured key covers it.
-        CheckpointFailed, CheckpointInvalid, CheckpointMismatch, LedgerCorrupt, LedgerUnreadable, LedgerWriteFailed, NodeBusy, StateUnwritable.
+        CheckpointFailed, CheckpointInvalid, CheckpointMismatch, LedgerCorrupt, LedgerUnreadable,
+        LedgerWriteFailed, NodeBusy, StateUnwritable.
     """
     settings = ctx.settings
     with ctx.lock("ledger prune"):

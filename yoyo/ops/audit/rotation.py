@@ -71,8 +71,8 @@ def refuse_amid_rotation(ctx: AuditContext, newest: Checkpoint) -> None:
         "Nothing was signed: a change of keys was cut off and has to be finished first.",
         why="The ledger says that the key of the newest checkpoint is retired, and no checkpoint "
         "of both keys is there.",
-        fix="Run `yoyo ledger rotate NEW-KEY` again with the same new key. If nobody of yours began "
-        "that: `yoyo ledger checkpoint --refuse-keys`.",
+        fix="Run `yoyo ledger rotate NEW-KEY` again with the same new key. If nobody of yours "
+        "began that: `yoyo ledger checkpoint --refuse-keys`.",
     )
 
 
