@@ -1,6 +1,6 @@
 """A second verifier for whoever does not want to believe the first: Python 3 alone, no yoyo.
-`ledger CSV... --note FILE --vkey TEXT`, the files from row 1 on; `extract FILE --vkey TEXT`.
-One line, and exit 0 or 1. Ed25519 is RFC 8032, section 5.1; the tree RFC 9162, section 2.1.
+`ledger CSV... [--note FILE --vkey TEXT]`, all rows from 1 on; `extract FILE --vkey TEXT`.
+Exit 0, 1 (not so) or 2 (not tried). Ed25519: RFC 8032, section 5.1; tree: RFC 9162, section 2.1.
 """
 
 # fmt: off
@@ -52,19 +52,24 @@ def signed_head(note: bytes, vkey: str) -> tuple[int, bytes]:
     sys.exit("NOT OK: the key did not sign the note")
 
 def check_ledger(given: argparse.Namespace) -> str:
-    size, root = signed_head(Path(given.note).read_bytes(), given.vkey)
+    size, root = -1, b""  # no note: the chain alone
+    if given.note:
+        size, root = signed_head(Path(given.note).read_bytes(), given.vkey)
     prev, seq, tree = b"0" * 64, 0, list[bytes]()
     for file in given.files:
         with Path(file).open("rb") as rows:
             need(rows.readline().endswith(b",operator_id,seq,row_hash\n"), f"{file}: its header")
             for line in (each for each in rows if each.endswith(b"\n") or file != given.files[-1]):
                 (prefix, _, stored), seq = line[:-1].rpartition(b","), seq + 1
+                need(seq > 1 or prefix.endswith(b",1"), f"{file}: row 1 is needed, and all after it")
                 prev = sha256(prev + prefix).hexdigest().encode()
                 need(prev == stored and prefix.endswith(b",%d" % seq), f"row {seq}: chain or seq")
                 node, count = sha256(b"\0" + line[:-1]).digest(), seq
                 while seq <= size and count % 2 == 0:
                     node, count = sha256(b"\1" + tree.pop() + node).digest(), count // 2
                 tree += [node] * (seq <= size)
+    if not given.note:
+        return f"OK: the chain of {seq} rows holds; nothing says that it is the signed one"
     while len(tree) > 1:
         tree[-2:] = [sha256(b"\1" + tree[-2] + tree[-1]).digest()]
     need(seq >= size and [*tree, sha256().digest()][0] == root, f"not the {size} signed rows")
@@ -90,10 +95,18 @@ def check_extract(given: argparse.Namespace) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("what", "files", "--note", "--vkey"):
-        parser.add_argument(name, nargs="+" if name == "files" else None)
+    parser.add_argument("what", choices=("ledger", "extract"))
+    parser.add_argument("files", nargs="+")
+    for name in ("--note", "--vkey"):
+        parser.add_argument(name)
     given = parser.parse_args()
+    if (given.note or given.what == "extract") != bool(given.vkey):
+        parser.error("a ledger takes --note and --vkey, or neither; an extract takes --vkey")
+    if given.vkey and given.vkey.count("+") < 2:
+        parser.error('--vkey takes NAME+HEX8+BASE64: for a file, "$(cat FILE)"')
     try:
         print((check_ledger if given.what == "ledger" else check_extract)(given))
-    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+    except OSError as error:
+        parser.exit(2, f"cannot be read: {error.filename!a}: {error.strerror}\n")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         sys.exit(f"NOT OK: {type(error).__name__} {str(error)!a}")

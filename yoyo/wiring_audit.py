@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from yoyo.ports.query import PartitionWriter, QueryEngine
 
 _PASSWORD: Final = "YOYO_KEY_PASSWORD"  # noqa: S105 (its name)
-# From here on DuckDB's own start is worth it.
-_LARGE_BYTES: Final = 50_000_000
+_LARGE_BYTES: Final = 50_000_000  # from here on DuckDB's own start is worth it
 # A teardown waits for the copies, and what is not copied now is at the next checkpoint.
 _COPY_PATIENCE_S: Final = 15.0
 _MAX_NOTE_BYTES: Final = 64 * 1024
@@ -187,12 +186,6 @@ def _second(chosen: StoreSettings) -> Objects:
     return objects_for(chosen, patience_s=_COPY_PATIENCE_S)
 
 
-def _store(chosen: StoreSettings) -> Objects:
-    from yoyo.wiring_stores import objects_for
-
-    return objects_for(chosen)
-
-
 def _password(env: Mapping[str, str]) -> Secret | None:
     return Secret(env[_PASSWORD]) if env.get(_PASSWORD) else None
 
@@ -236,10 +229,11 @@ def notes_at(where: str, settings: AuditSettings) -> Notes:
 
 def _in_store(where: str, settings: AuditSettings) -> list[tuple[str, bytes]]:
     from yoyo.model.settings import StoreSettings
+    from yoyo.wiring_stores import objects_for
 
     known = settings.copy_to
     same = known is not None and known.url == where.rstrip("/")
-    store = _store(known if known is not None and same else StoreSettings(where.rstrip("/")))
+    store = objects_for(known if known is not None and same else StoreSettings(where.rstrip("/")))
     return [
         (info.key, b"".join(store.read(info.key, length=_MAX_NOTE_BYTES)))
         for info in store.list("")

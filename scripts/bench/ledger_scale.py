@@ -3,12 +3,13 @@
     scripts/bench/ledger_scale.py [--rows 10000000] [--jobs-per-life 500]
 
 The ledger is made for the occasion in the temporary directory (290 bytes a row): 40 tenants on
-three nodes over eleven months, each life and its jobs of one tenant, as a node has one moduleId. Whole processes are compared, from start to exit, with the file in
-the page cache, in turns. `ratio` is the median of the pairs' in time, `cpu_ratio` in processor
-time, which other load on the machine changes less. yoyo keeps nothing of a live file: each
-reading is like the first. Sealed: the same rows cut into months, with the Parquet cache made; the
-reference reads the same rows, the months from that cache and the running month as CSV.
-`seal_cost_s` is the reading that makes the cache.
+three nodes over eleven months, each life and its jobs of one tenant, as a node has one moduleId.
+Whole processes are compared, from start to exit, with the file in the page cache, in turns.
+`ratio` is the median of the pairs' in time, `cpu_ratio` in processor time, which other load on the
+machine changes less. yoyo keeps nothing of a live file: each reading is like the first. Sealed:
+the same rows cut into months, with the Parquet cache made; the reference reads the same rows, the
+months from that cache and the running month as CSV. `seal_cost_s` is the reading that makes the
+cache.
 Prints one JSON object and writes it to docs/benchmarks/ledger_scale.json.
 
 Few jobs in each life make many rows that are no jobs, which `cost` takes one by one:
