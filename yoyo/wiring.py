@@ -21,7 +21,7 @@ from yoyo.errors import DriverUnavailable
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
 from yoyo.ports.machines import Tools
-from yoyo.wiring_audit import booking_ledger, prover
+from yoyo.wiring_audit import booking_ledger, checkpoints_beside, prover
 from yoyo.wiring_stores import objects_for
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ def context_for(
         on_adapters=_adapters_if_any(settings, env or {}, _Steps(progress, clock)),
         proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
         prove=prover(settings, env or {}),
+        checkpoints=checkpoints_beside(settings.ledger),
     )
 
 

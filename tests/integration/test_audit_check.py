@@ -209,10 +209,49 @@ def test_notes_and_keys_that_do_not_hold(book: Path) -> None:
     assert ledger(book, note=lie)[0] == 1
     file = book.with_suffix(".note")
     file.write_bytes(good)
-    for vkey in ("", "x", format_vkey(KEY).replace("ledger", "ledges"), format_vkey(KEY)[:-4]):
+    for vkey in (format_vkey(KEY).replace("ledger", "ledges"), format_vkey(KEY)[:-4]):
         assert run("ledger", book, "--note", file, "--vkey", vkey)[0] == 1
-    assert run("ledger", book, "--note", book.with_name("none"), "--vkey", format_vkey(KEY))[0] == 1
-    assert run("ledger", book.with_name("n"), "--note", file, "--vkey", format_vkey(KEY))[0] == 1
+
+
+def test_a_ledger_without_a_note_and_what_is_not_said_of_it(book: Path) -> None:
+    said = "OK: 23 rows, the chain holds; nothing says that it is the signed one\n"
+    assert run("ledger", book) == (0, said)
+    lines = book.read_bytes().split(b"\n")
+    book.write_bytes(b"\n".join([*lines[:5], *lines[6:]]))
+    assert run("ledger", book) == (1, "NOT OK: 'row 5: chain or seq'\n")
+
+
+def test_a_ledger_whose_first_month_was_deleted(book: Path) -> None:
+    lines = book.read_bytes().split(b"\n")
+    book.write_bytes(b"\n".join([lines[0], *lines[8:]]))
+    code, said = run("ledger", book)
+    assert code == 1
+    assert said.endswith("ledger.csv: needed are all rows from 1 on'\n")
+
+
+def test_what_cannot_be_read_and_what_cannot_be_asked(book: Path) -> None:
+    note, vkey = book.with_suffix(".note"), format_vkey(KEY)
+    note.write_bytes(note_of(rows_of(book)))
+    gone = book.with_name("gone")
+    for words in (
+        ("ledger", gone), ("ledger", book, "--note", gone, "--vkey", vkey),
+        ("ledger", gone, "--note", note, "--vkey", vkey), ("extract", gone, "--vkey", vkey),
+        ("ledger", book.parent),
+    ):  # fmt: skip
+        code, said = run(*words)
+        assert code == 2
+        assert said.startswith("cannot be read: ")
+    asked = (
+        ("ledger", book, "--note", note), ("ledger", book, "--vkey", vkey), ("extract", book),
+        ("report", book), ("ledger", book, "--note", note, "--vkey", "key.vkey"),
+        ("ledger", book, "--note", note, "--vkey", ""), ("extract", book, "--vkey", ""),
+    )  # fmt: skip
+    for each in asked:
+        command = [sys.executable, "-I", "-S", str(SCRIPT), *map(str, each)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("usage: ")
+        assert not done.stdout
 
 
 def extract(book: Path, positions: list[int], size: int = 23) -> list[bytes]:

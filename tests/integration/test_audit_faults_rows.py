@@ -82,7 +82,7 @@ def test_a_cost_that_is_none_is_in_no_total_and_is_named(house: Audited, text: s
     cost = document(yoyo(house.home, "cost", "--json"))
     assert Decimal(cost["total"]["usd"]) == Decimal("2.25")
     assert cost["total"]["unpriced"] == 1
-    assert "1 row(s) are damaged and in no figure" in cost["notes"][0]
+    assert "1 row is damaged and in no figure" in cost["notes"][0]
 
 
 def test_every_command_says_that_a_row_is_bad(house: Audited, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_every_command_says_that_a_row_is_bad(house: Audited, tmp_path: Path) ->
         "BAD ROW": ("ledger", "show"),
         "1 bad row(s)": ("ledger", "show", "--csv"),
         "\"bad\": \"cost_usd": ("ledger", "tail", "-n", "100", "--json"),
-        "1 row(s) are damaged": ("cost", "--by", "module"),
-        "1 bad rows": ("ledger", "query", "SELECT sum(cost_usd) FROM money"),
+        "1 row is damaged": ("cost", "--by", "module"),
+        "1 bad row left out": ("ledger", "query", "SELECT sum(cost_usd) FROM money"),
         "bad row(s) are in no record": ("ledger", "export", "--to", "focus", "-o", str(out)),
         "1 bad row(s) are in no record": ("ledger", "export", "--to", "spreadsheet"),
         "1 bad row(s) are in no partition": (

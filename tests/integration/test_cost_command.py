@@ -166,6 +166,7 @@ def test_what_cannot_be_meant_is_a_usage_error(year: Path, options: tuple[str, .
 
 def test_a_window_without_rows_and_a_ledger_without_any(year: Path, tmp_path: Path) -> None:
     assert document(year, "--by", "day", "--until", "2020-01")["lines"] == []
+    (tmp_path / "none.csv").touch()
     empty = document(year, "--file", str(tmp_path / "none.csv"), "--by", "module")
     assert empty["lines"] == []
 

@@ -235,7 +235,9 @@ def test_a_query_that_needs_too_much_memory_is_refused(parts: Parts, tmp_path: P
     assert "--memory" in refused.value.fix
 
 
-def test_an_interrupt_ends_a_query(parts: Parts) -> None:
+# The second is one task to DuckDB, between whose tasks alone it would look for a signal.
+@pytest.mark.parametrize("endless", [ENDLESS, "SELECT sum(hash(range)) FROM range(1000000000000)"])
+def test_an_interrupt_ends_a_query(parts: Parts, endless: str) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from yoyo.drivers.duckdb.query import DuckdbQuery\n"
@@ -246,7 +248,6 @@ def test_an_interrupt_ends_a_query(parts: Parts) -> None:
         " QueryLimits(1, 3600.0, 10**9))\n"
         "except KeyboardInterrupt:\n    print('interrupted')\n"
     )
-    endless = ENDLESS
     with subprocess.Popen(
         [sys.executable, "-c", code, str(parts[-1].path), endless],
         stdout=subprocess.PIPE, text=True,
@@ -254,8 +255,12 @@ def test_an_interrupt_ends_a_query(parts: Parts) -> None:
         assert running.stdout is not None
         assert running.stdout.readline() == "on\n"
         again = threading.Event()
-        while running.poll() is None and not again.wait(0.5):
+        for _ in range(40):
+            if running.poll() is not None or again.wait(0.5):
+                break
             os.kill(running.pid, signal.SIGINT)
+        else:
+            running.kill()
         assert "interrupted" in running.stdout.read()
 
 

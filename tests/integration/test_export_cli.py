@@ -122,8 +122,9 @@ def test_bad_rows_are_counted_and_left_out(ledger: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("form", ["focus", "otel", "spreadsheet"])
 def test_an_empty_ledger_gives_a_sound_file(tmp_path: Path, form: str) -> None:
-    out = tmp_path / "out"
-    done = run("--to", form, "--file", tmp_path / "none.csv", "-o", out, "--json")
+    out, empty = tmp_path / "out", tmp_path / "none.csv"
+    empty.touch()
+    done = run("--to", form, "--file", empty, "-o", out, "--json")
 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["records"] == 0

@@ -133,4 +133,4 @@ def test_a_field_of_any_length_is_one_short_line(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_is_not_there_has_nothing(tmp_path: Path) -> None:
-    Place(tmp_path).run("ledger", "trace", "job-1", "--file", "none.csv", code=97)
+    Place(tmp_path).run("ledger", "trace", "job-1", "--file", "none.csv", code=45)

@@ -191,7 +191,7 @@ def test_a_life_at_the_edge_of_the_bill_is_not_compared() -> None:
     early = against(booked(*life()), bill("50", until=ends + SETTLED - HOUR))
     assert not early.findings
     assert not early.bookable
-    assert "1 closed lives lie outside" in early.notes[0]
+    assert "1 closed life outside" in early.notes[0]
     late = bill("50")._replace(first=NOON + HOUR)
     assert not against(booked(*life()), late).bookable
 

@@ -2,7 +2,7 @@
 
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,12 @@ from yoyo.cli.row_options import (
     ledger_path,
     row_filter,
 )
-from yoyo.cli.session import session
+from yoyo.cli.session import Session, session
 from yoyo.errors import Interrupted
+
+if TYPE_CHECKING:
+    from yoyo.model.ledger import LedgerHead, VerifyReport
+    from yoyo.ports.ledger import Ledger
 
 app = typer.Typer(help="Inspect and prove the ledger.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -157,29 +161,49 @@ def verify(
 
     \b
     Exit code 0: all hold. 40: they do not. 42: open intents (--strict). 44: --expect not met.
-    49: --against, the ledger is not the one that was signed.
+    45: a file is missing, or cannot be read. 49: the ledger is not the one that was signed.
       yoyo ledger verify
       yoyo ledger verify --file copy.csv --expect 21:9f2c...
       yoyo ledger verify --against gs://our-auditors/ledger --key ledger-key.vkey
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_ledger import verify_document, verify_text
-        from yoyo.cli.share import Share
-        from yoyo.ops.ledger import parse_head, verdict
+        from yoyo.ops.kept import deleted
+        from yoyo.ops.ledger import cut_below, hole, parse_head, signed_rows, verdict, with_problem
         from yoyo.wiring import ledger_for
+        from yoyo.wiring_audit import checkpoints_beside
 
+        if key and not against:
+            raise typer.BadParameter("--key needs --against", param_hint="--key")
         head = parse_head(expect) if expect is not None else None
         path = ledger_path(work, file)
-        with Share(work.out, "verifying") as share:
-            report = ledger_for(path).verify(head, share)
-        trouble = verdict(report, head, strict=strict)
-        document, text = verify_document(path, report), verify_text(path, report)
-        if against:
+        ledger, signed = ledger_for(path), signed_rows(checkpoints_beside(path))
+        report = _checked(work, ledger, head)
+        missing = hole(ledger, report)
+        cut = cut_below(ledger, report, signed) if missing is None else None
+        trouble = missing or cut or verdict(report, head, strict=strict)
+        shown = report if cut is None else with_problem(report, _as_reason(cut.why))
+        document, text = verify_document(path, shown), verify_text(path, shown)
+        gone = deleted(ledger) if missing is None else None
+        if gone is not None:
+            text = f"{text}\nnote  {gone.text()}"
+        if against and missing is None:
             from yoyo.cli.ledger_against import hold
 
             found, more, mismatch = hold(work, file, against, key or [])
             document, text, trouble = document | found, f"{text}\n{more}", mismatch or trouble
         work.out.emit(document, lambda: text, trouble)
+
+
+def _checked(work: Session, ledger: "Ledger", head: "LedgerHead | None") -> "VerifyReport":
+    from yoyo.cli.share import Share
+
+    with Share(work.out, "verifying") as share:
+        return ledger.verify(head, share)
+
+
+def _as_reason(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 # Name -> module and function, in the order of `yoyo ledger --help`.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, SetOption
+from yoyo.cli.row_options import ledger_path
 from yoyo.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -123,20 +124,21 @@ def export(
 
 def _partitions(work: Session, file: Path | None, out: Path | None, live: bool) -> None:
     from yoyo.cli.share import Share
+    from yoyo.core.wording import amount_text
     from yoyo.ops.export_parquet import export_parquet
     from yoyo.wiring import ledger_for
     from yoyo.wiring_audit import partition_writer
 
     if out is None:
         raise typer.BadParameter("--to parquet needs -o DIRECTORY.")
-    ledger = ledger_for(file if file is not None else work.loaded.settings.ledger)
+    ledger = ledger_for(ledger_path(work, file))
     with Share(work.out, "writing partitions") as share:
         done = export_parquet(ledger, partition_writer(), out, live=live, progress=share)
     work.out.emit(
         {"directory": out, "months": done},
         lambda: (
             "\n".join(
-                f"{each.month}: {each.rows} row(s), {each.cost_usd} USD"
+                f"{each.month}: {each.rows} row(s), {amount_text(each.cost_usd)} USD"
                 + ("" if each.written else ", was there already")
                 for each in done
             )
@@ -167,7 +169,7 @@ def _run(
     from yoyo.wiring import ledger_for
 
     settings = work.loaded.settings if file is None else None
-    ledger = ledger_for(file if file is not None else work.loaded.settings.ledger)
+    ledger = ledger_for(ledger_path(work, file))
     if to is Form.OTEL:
         return export_otel(ledger, wanted, write, version=__version__)
     if to is Form.SPREADSHEET:

@@ -21,6 +21,9 @@ def extract(
         Path | None,
         typer.Option("--file", metavar="CSV", help="This ledger; no configuration is read then."),
     ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Write one that has no row, too.")
+    ] = False,
     config: ConfigOption = None,
     sets: SetOption = None,
     json: JsonOption = False,
@@ -29,22 +32,26 @@ def extract(
     """Write one module's rows with proofs that they stand in the signed ledger.
 
     \b
-    It holds nothing of anybody else's. Rows after the newest checkpoint are not in it.
+    It holds nothing of anybody else's. Rows after the newest checkpoint are not in it. Exit
+    code 97: the module has no row.
       yoyo ledger extract --module acme -o acme.jsonl
     """
     with session(json=json, config=config, sets=sets) as work:
         from yoyo.cli.render_prove import extracted_text
+        from yoyo.cli.row_options import named_ledger
         from yoyo.ops.audit.extract import extract as write_extract
-        from yoyo.ops.audit.extract import module_named
+        from yoyo.ops.audit.extract import module_named, no_rows
         from yoyo.wiring_audit import audit_context_for, bare_audit_context, written_whole
 
         ctx = (
-            bare_audit_context(file)
+            bare_audit_context(named_ledger(file))
             if file is not None
             else audit_context_for(work.loaded.settings, os.environ)
         )
         with written_whole(out) as write:
             done = write_extract(ctx, module_named(module), write)
+            if not (done.rows or allow_empty):
+                raise no_rows(ctx, done)
         work.out.emit({"file": out, **done._asdict()}, lambda: extracted_text(out, done))
 
 

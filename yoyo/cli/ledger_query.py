@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yoyo.cli.options import ConfigOption, DebugOption, JsonOption, SetOption
+from yoyo.cli.row_options import ledger_path
 from yoyo.cli.session import session
 
 if TYPE_CHECKING:
@@ -50,23 +51,30 @@ def query(
     """
     timeout_s, memory_bytes = _time(timeout), _size(memory)
     with session(json=json, config=config, sets=sets) as work:
+        from yoyo.core.wording import counted
+        from yoyo.ops.kept import deleted
         from yoyo.ops.query import query as ask
         from yoyo.ports.query import QueryLimits
         from yoyo.wiring import ledger_for
         from yoyo.wiring_audit import query_engine
 
-        path = file if file is not None else work.loaded.settings.ledger
+        path = ledger_path(work, file)
         text = typer.get_text_stream("stdin").read() if sql == "-" else sql
         limits = QueryLimits(limit, timeout_s, memory_bytes)
-        result = ask(ledger_for(path), query_engine(), text, limits)
+        ledger = ledger_for(path)
+        result = ask(ledger, query_engine(), text, limits)
+        gone = deleted(ledger)
         if csv and not json:
             print_csv(work.out, result)
         else:
             work.out.emit(query_document(result), lambda: query_text(result))
         if result.cut:
-            work.out.note(f"cut after {limit} rows: there are more (--limit)")
+            work.out.note(f"cut after {counted(limit, 'row')}: there are more (--limit)")
+        if gone is not None:
+            work.out.note(gone.text())
         if result.bad_rows:
-            work.out.note(f"{result.bad_rows} bad rows left out: `yoyo ledger verify` names them")
+            bad = counted(result.bad_rows, "bad row")
+            work.out.note(f"{bad} left out: `yoyo ledger verify` names what is wrong")
 
 
 def query_document(result: "QueryResult") -> dict[str, object]:
@@ -109,12 +117,15 @@ def query_text(result: "QueryResult") -> str:
 def print_csv(out: "Output", result: "QueryResult") -> None:
     """The result as CSV that no spreadsheet takes for a formula."""
     import csv
+    from decimal import Decimal
     from io import StringIO
 
     from yoyo.cli.output import clean
+    from yoyo.core.wording import amount_text
 
     def cell(value: object) -> str:
-        text = clean(text_of(value)).replace("\n", " ").replace("\t", " ")
+        text = amount_text(value) if isinstance(value, Decimal) else text_of(value)
+        text = clean(text).replace("\n", " ").replace("\t", " ")
         # A figure may begin with a minus; text that does could be a formula.
         figure = not isinstance(value, str) and not isinstance(value, list | dict | tuple)
         return text if figure or not text.startswith(("=", "+", "-", "@")) else f"'{text}"

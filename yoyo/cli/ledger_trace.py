@@ -13,6 +13,8 @@ from yoyo.cli.session import Session, session
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from yoyo.errors import TraceNotFound
+
 # An answer's document is as long as the answer.
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
@@ -44,6 +46,7 @@ def trace(
         from datetime import UTC, datetime
 
         from yoyo.cli.render_trace import trace_document, trace_text
+        from yoyo.errors import TraceNotFound
         from yoyo.ops.trace import TraceContext
         from yoyo.ops.trace import trace as trace_op
         from yoyo.wiring import ledger_for
@@ -57,7 +60,10 @@ def trace(
             now=datetime.now(UTC),
             hourly_usd=_prices(work) if file is None else {},
         )
-        found = trace_op(context, _asked(thing))
+        try:
+            found = trace_op(context, _asked(thing))
+        except TraceNotFound as error:
+            raise _as_file(thing, error) from error
         if json:
             work.out.document(trace_document(found))
         else:
@@ -99,6 +105,20 @@ def _asked(thing: str) -> str:
             fix="Save the answer with `yoyo ask --json PROMPT > FILE`, or name the job by its id.",
         )
     return job
+
+
+def _as_file(thing: str, error: "TraceNotFound") -> "TraceNotFound":
+    """The error, which of what looks like a path says that there is no such file.
+
+    Ids of jobs have slashes, too: so the ledger is asked first.
+    """
+    if _is_file(thing) or not ("/" in thing or thing.lower().endswith(".json")):
+        return error
+    return type(error)(
+        f"There is no file {thing[:200]!a}, and no job, life, event or input of that name.",
+        why=error.why,
+        fix="Check the path, or see `yoyo ledger tail` for ids.",
+    )
 
 
 def _is_file(thing: str) -> bool:

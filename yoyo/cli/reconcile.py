@@ -107,6 +107,8 @@ def _document(result: "Reconciliation") -> dict[str, object]:
 
 def reconcile_text(result: "Reconciliation", *, dry_run: bool) -> str:
     """The findings, each with its cause and what to do, and what was or could be booked."""
+    from yoyo.core.wording import counted
+
     lines: list[str] = []
     for each in result.findings:
         lines += [f"{each.kind}  {each.what}", f"  cause  {each.cause}", f"  do     {each.fix}"]
@@ -122,11 +124,15 @@ def reconcile_text(result: "Reconciliation", *, dry_run: bool) -> str:
         more = len(result.bookable) - _SHOWN_BOOKABLE
         lines += [f"would book  {more} more (all of them with --json)"] if more > 0 else []
     elif result.bookable:
-        lines.append(f"{len(result.bookable)} lives can be booked as billed: --book")
+        lines.append(
+            f"{counted(len(result.bookable), 'life', 'lives')} can be booked as billed: --book"
+        )
     if result.booked:
-        lines.append(f"{result.booked} lives were booked as billed")
+        booked = counted(result.booked, "life was", "lives were")
+        lines.append(f"{booked} booked as billed")
     words = {True: "ledger and platform agree", False: "they differ", None: "not known"}
-    lines.append(f"{result.compared_lives} lives compared: {words[result.agrees]}")
+    compared = counted(result.compared_lives, "life", "lives")
+    lines.append(f"{compared} compared: {words[result.agrees]}")
     return "\n".join(lines)
 
 

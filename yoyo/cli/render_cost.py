@@ -7,6 +7,7 @@ from typing import Any
 from yoyo.cli.render import moment
 from yoyo.cli.render_ledger import one_line
 from yoyo.core.export.cells import sheet_line
+from yoyo.core.wording import counted
 from yoyo.model.accounts import CostLine, CostTable, Forecast
 
 _SIX = Decimal("0.000001")
@@ -75,7 +76,8 @@ def cost_text(table: CostTable) -> str:
     if table.as_booked:
         lines.append("as booked: corrections are left out")
     elif table.corrections:
-        lines.append(f"{table.corrections} correction(s) are in these figures")
+        are = "is" if table.corrections == 1 else "are"
+        lines.append(f"{counted(table.corrections, 'correction')} {are} in these figures")
     lines += [f"note: {one_line(each)}" for each in table.notes]
     if table.forecast is not None:
         lines.append(forecast_text(table.forecast))
@@ -87,7 +89,8 @@ def _keys(line: CostLine) -> list[str]:
 
 
 def _span(table: CostTable) -> str:
-    since = moment(table.since) if table.since else "the first row"
+    first = "the first row" if table.first_kept <= 1 else "the first row that is kept"
+    since = moment(table.since) if table.since else first
     until = moment(table.until) if table.until else "now"
     return f"cost in USD, from {since} to {until}"
 
@@ -129,11 +132,16 @@ def _per_million(line: CostLine) -> str:
     return "-" if not price else f"{price:.2f}"
 
 
+def _usd(amount: Decimal) -> str:
+    """In cents; less than a dollar to the millionth, so that a small sum is not shown as none."""
+    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.6f}"
+
+
 def forecast_text(ahead: Forecast) -> str:
     """Where the month is going, and whether a cap is in the way."""
     text = (
-        f"forecast for {ahead.month}: {ahead.expected_usd:.2f} USD at this pace, "
-        f"{ahead.spent_usd:.2f} USD until now"
+        f"forecast for {ahead.month}: {_usd(ahead.expected_usd)} USD at this pace, "
+        f"{_usd(ahead.spent_usd)} USD until now"
     )
     if ahead.cap_usd is None:
         return f"{text}; not every node has a monthly cap"

@@ -1,6 +1,7 @@
 """Rows of the ledger and their proof, for people, for machines and for spreadsheets."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from yoyo.cli.render import moment
 from yoyo.core.unsafe_text import visible
 from yoyo.model.ledger import (
     ADAPTERS_NODE,
+    CORRECTIONS,
     RESERVED_NODES,
     SESSION,
     BadRow,
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARS = 400  # of one field in a line for people; no field that yoyo writes is as long
 _BAD_ROWS_NOTED = 20
-_SESSION_CHARS = len("session/") + 8  # of a boot's random id, for people
+_JOB_CHARS = 12  # the width of the jobs' column
+_AGES = (("month", 30 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # in seconds
 
 
 def one_line(text: str, limit: int = _SHOWN_CHARS) -> str:
@@ -72,6 +75,27 @@ def _place(found: BadRow | OpenIntent) -> str:
     return f"{found.file} line {found.line}" if found.file else f"line {found.line}"
 
 
+def _job(row: Row) -> str:
+    """What names a row's job to people, as short as it can be told from others."""
+    entry = row.entry
+    if entry.error_code in CORRECTIONS:
+        return "/".join(entry.job_id.split("/")[:2])  # correct/SEQ: the number says which row
+    if entry.error_code == SESSION:
+        return entry.job_id[:_JOB_CHARS]
+    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
+    words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
+    return entry.job_id if words else entry.job_id[-_JOB_CHARS:]
+
+
+def _age(since: str, now: datetime) -> str:
+    """How long ago that was, in one unit of which there are at least two; a month is 30 days."""
+    left = (now - datetime.fromisoformat(since)).total_seconds()
+    for name, size in _AGES:
+        if left >= 2 * size:
+            return f"{left // size:.0f} {name}s"
+    return "just now"
+
+
 def row_text(row: Row | BadRow) -> str:
     """One line for people."""
     if isinstance(row, BadRow):
@@ -89,10 +113,7 @@ def row_text(row: Row | BadRow) -> str:
     status = str(entry.completion_status)
     if entry.error_code:
         status += f" {one_line(entry.error_code)}"
-    # The first 8 digits of a UUIDv7 are its time: the last 12 tell ids apart. Others are words.
-    words = entry.node_id in RESERVED_NODES or "/" in entry.job_id
-    short = entry.job_id[: _SESSION_CHARS if entry.error_code == SESSION else None]
-    job = one_line(short if words else entry.job_id[-12:])
+    job = one_line(_job(row))
     return (
         f"{row.seq:>5}  {moment(row.timestamp)}  {entry.event_type:<17}  {entry.node_id:<10}  "
         f"{entry.module_id:<10}  {job:<12}  {status:<9}  {one_line(entry.operator_id)}"
@@ -163,8 +184,9 @@ def verify_document(path: "Path", report: VerifyReport) -> dict[str, Any]:
     }
 
 
-def verify_text(path: "Path", report: VerifyReport) -> str:
-    """The proof for people."""
+def verify_text(path: "Path", report: VerifyReport, now: datetime | None = None) -> str:
+    """The proof for people; open intents with their age at `now`, by default the wall clock's."""
+    now = now or datetime.now(UTC)
     lines = [f"ledger    {path}", f"rows      {report.rows}"]
     if report.rows:
         lines.append(f"from      {report.first_time}")
@@ -176,7 +198,8 @@ def verify_text(path: "Path", report: VerifyReport) -> str:
         lines.append(f"  ... and {report.problem_count - 20} more")
     lines.append(f"unpaired  {len(report.open_intents)} open intent(s)")
     lines += [
-        f"  {_place(o)}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp}"
+        f"  {_place(o)}: {o.event_type} of {o.node_id}, job {o.job_id}, since {o.timestamp} "
+        f"({_age(o.timestamp, now)})"
         for o in report.open_intents[:20]
     ]
     if report.torn_tail_bytes:

@@ -62,7 +62,9 @@ def _gathered(work: Session, month: str | None, file: Path | None) -> "ReportFac
     from datetime import UTC, datetime
 
     from yoyo import __version__
+    from yoyo.cli.row_options import named_ledger
     from yoyo.cli.share import Share
+    from yoyo.ops.ledger import refuse_deleted
     from yoyo.ops.report import ReportQuestion, gather, last_month, month_span
     from yoyo.wiring_audit import (
         accounts_reader,
@@ -73,9 +75,12 @@ def _gathered(work: Session, month: str | None, file: Path | None) -> "ReportFac
 
     now = datetime.now(UTC)
     since, until = month_span(month or last_month(now))
+    if since > now:
+        raise typer.BadParameter(f"{month} has not begun", param_hint="--month")
     asked = ReportQuestion(since, until, now, __version__, "")
     if file is not None:
-        ctx, path = bare_audit_context(file), file
+        path = named_ledger(file)
+        ctx = bare_audit_context(path)
     else:
         settings = work.loaded.settings
         ctx, path = audit_context_for(settings, os.environ), settings.ledger
@@ -84,6 +89,7 @@ def _gathered(work: Session, month: str | None, file: Path | None) -> "ReportFac
         named = "checkpoints.public_key" if audit.public_key else named
         keys = tuple(trusted_keys((), audit)) if named else ()
         asked = asked._replace(nodes=settings.nodes, keys=keys, keys_from=named)
+    refuse_deleted(ctx.ledger, until)
     reader = accounts_reader("auto", ctx.ledger.parts())
     with Share(work.out, "reading the ledger") as share:
         return gather(

@@ -58,9 +58,29 @@ def ledger_path(work: "Session", file: Path | None) -> Path:
     """The ledger that is asked for: `--file`, else the configuration's.
 
     Raises:
+        LedgerUnreadable: `--file` names nothing: an empty ledger would pass every check.
         ConfigInvalid, ConfigNotFound.
     """
-    return file if file is not None else work.loaded.settings.ledger
+    return named_ledger(file) if file is not None else work.loaded.settings.ledger
+
+
+def named_ledger(file: Path) -> Path:
+    """That path, which has to be there. What it is, the ledger finds out.
+
+    Raises:
+        LedgerUnreadable.
+    """
+    try:
+        file.stat()
+    except OSError as error:
+        from yoyo.errors import LedgerUnreadable
+
+        raise LedgerUnreadable(
+            f"There is no ledger at {file}.",
+            why=f"{error.strerror or type(error).__name__}.",
+            fix="Check what --file names.",
+        ) from error
+    return file
 
 
 def time_option(text: str | None, name: str, work: "Session") -> datetime | None:

@@ -113,3 +113,4 @@ class CostTable(NamedTuple):
     corrections: int  # that apply
     notes: tuple[str, ...]  # what the reader should know about these figures
     forecast: Forecast | None = None
+    first_kept: int = 1  # seq of the ledger's first row that was not deleted by retention

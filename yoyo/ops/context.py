@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from yoyo.ops.adapters.context import AdapterContext
     from yoyo.ops.store_context import StoreContext
+    from yoyo.ports.checkpoints import Checkpoints
     from yoyo.ports.clock import Clock
     from yoyo.ports.engine import Engine
     from yoyo.ports.ids import Ids
@@ -44,6 +45,7 @@ class Context(NamedTuple):
     proofs: Proofs | None = None  # None: what rows rest on is not kept, as in tests without use
     # Signs the ledger after a teardown; gives what went wrong, and never fails. None: no key.
     prove: Callable[[], list[str]] | None = None
+    checkpoints: Checkpoints | None = None  # None: there is nowhere that they could lie
 
     def book(self) -> Book:
         """The ledger, reduced."""

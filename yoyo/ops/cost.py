@@ -11,6 +11,7 @@ from yoyo.core.cost.table import costs
 from yoyo.core.cost.window import grain_of, wanted_for
 from yoyo.model.accounts import Accounts, CostTable
 from yoyo.model.ledger import Row
+from yoyo.ops.kept import deleted
 
 if TYPE_CHECKING:
     from yoyo.model.settings import NodeSettings
@@ -54,6 +55,11 @@ def cost(
     wanted = wanted_for(question.by, grain)
     accounts = reader.read(ledger.parts(), wanted, progress)
     table = answer(accounts, question, now=now, nodes=nodes, fetch=ledger.row_at, grain=grain)
+    gone = deleted(ledger, accounts.rows)
+    if gone is not None:
+        table = table._replace(first_kept=gone.rows + 1)
+        if gone.touches(question.since):
+            table = table._replace(notes=(gone.text(), *table.notes))
     slow = reader.line_by_line if isinstance(reader, _Telling) else ()
     if slow:
         note = f"DuckDB could not take {', '.join(slow)}: read line by line, which takes longer."

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from yoyo.errors import (
+    CheckpointMismatch,
     LedgerCorrupt,
     LedgerHeadMismatch,
     LedgerOpenIntents,
     LedgerRowRefused,
+    LedgerUnreadable,
     YoyoError,
 )
 from yoyo.model.ledger import (
@@ -25,7 +27,10 @@ from yoyo.model.ledger import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from yoyo.model.row_filter import RowFilter
+    from yoyo.ports.checkpoints import Checkpoints
     from yoyo.ports.ledger import Ledger
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})\Z")
@@ -107,9 +112,90 @@ def verdict(report: VerifyReport, expect: LedgerHead | None, *, strict: bool) ->
         return LedgerOpenIntents(
             f"{len(report.open_intents)} intent(s) have no outcome.",
             why="A command is at work, or was killed.",
-            fix=f"Run {_settling(report)}, which settles what was left behind, and verify again.",
+            fix=f"Run {_settling(report)}, which settles what was left behind, and verify again. "
+            "Where the ledger is a copy (--file), the operator settles it.",
         )
     return None
+
+
+def hole(ledger: Ledger, report: VerifyReport) -> LedgerUnreadable | None:
+    """The error where whole files are missing between others, as every reader meets it."""
+    if not report.problem_count:
+        return None
+    try:
+        ledger.parts()
+    except LedgerUnreadable as error:
+        return error
+    return None
+
+
+def signed_rows(checkpoints: Checkpoints) -> int:
+    """The rows that the newest checkpoint beside the ledger names; its signature is not looked at.
+
+    To be asked before the ledger is read: a checkpoint that is made meanwhile signs rows that
+    were not there. One that cannot be read counts for nothing here.
+
+    Raises:
+        CheckpointInvalid: nobody can say which there are.
+    """
+    from yoyo.core.audit.note import NoteError, parse_checkpoint
+    from yoyo.errors import CheckpointInvalid
+
+    for name in reversed(checkpoints.names()):
+        try:
+            return parse_checkpoint(checkpoints.read(name)).head.size
+        except (NoteError, CheckpointInvalid):
+            continue
+    return 0
+
+
+def cut_below(ledger: Ledger, report: VerifyReport, signed: int) -> CheckpointMismatch | None:
+    """The error where the ledger has fewer rows than a checkpoint beside it names.
+
+    Raises:
+        LedgerUnreadable.
+    """
+    if signed <= max(report.rows, report.head.seq if report.head else 0):
+        return None
+    # Counted, as damage may hide the last seq. Of deleted months the oldest file knows.
+    parts = ledger.parts()
+    first = parts[0].first_seq if parts else 1
+    rows = first - 1 + sum(len(block) for block in ledger.lines(first))
+    if signed <= rows:
+        return None
+    gone = signed - rows
+    return CheckpointMismatch(
+        "Rows were cut off the ledger's end.",
+        why=f"The newest checkpoint beside it signs {signed} rows: {gone} "
+        f"{'is' if gone == 1 else 'are'} gone.",
+        fix="Keep all files as they are, and hold the ledger against the copies: "
+        "`yoyo ledger verify --against PLACE --key KEY`.",
+    )
+
+
+def with_problem(report: VerifyReport, reason: str) -> VerifyReport:
+    """The same with one problem more, which is of no line in particular."""
+    problem = BadRow(report.rows + 1, reason, b"")
+    return report._replace(
+        problems=(*report.problems, problem), problem_count=report.problem_count + 1
+    )
+
+
+def refuse_deleted(ledger: Ledger, until: datetime) -> None:
+    """Refuse a time whose rows were all deleted by retention: its figures would be zeros.
+
+    Raises:
+        LedgerUnreadable.
+    """
+    parts = ledger.parts()
+    first = parts[0].first_seq if parts else 1
+    row = ledger.row_at(first) if first > 1 else None
+    if row is not None and row.timestamp >= until:
+        raise LedgerUnreadable(
+            "The rows of that time were deleted by retention.",
+            why=f"The first row that is kept is {first}, of {row.timestamp:%Y-%m-%d %H:%M}Z.",
+            fix="Ask for a later month, or give --file a copy of the ledger that has it.",
+        )
 
 
 def _settling(report: VerifyReport) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo.core.disk_cost import plus_disk
 from yoyo.core.money import Spend, day_start, month_start, over_budget, spend, worst_case
-from yoyo.errors import AdapterBookInvalid, Frozen, OverBudget
+from yoyo.errors import AdapterBookInvalid, CheckpointMismatch, Frozen, OverBudget
 
 if TYPE_CHECKING:
     from yoyo.core.lives import Book
@@ -47,6 +47,30 @@ def refuse_frozen(ctx: Context) -> None:
             "Starts are frozen.",
             why=f"{freeze.operator} froze them at {freeze.since}: {freeze.reason}",
             fix="Clear it with them, then run `yoyo thaw`.",
+        )
+
+
+def refuse_cut(ctx: Context) -> None:
+    """Refuse to spend on a ledger that is not the one that was signed last.
+
+    Cheap: sizes and one row are compared, no signature and no tree. `recheck` finds what was
+    changed in between.
+
+    Raises:
+        CheckpointMismatch: rows are gone, or the last row that was signed is another one.
+    """
+    if ctx.checkpoints is None or not ctx.checkpoints.names():
+        return
+    from yoyo.ops.audit.age import differs
+
+    why = differs(ctx.checkpoints, ctx.ledger)
+    if why:
+        raise CheckpointMismatch(
+            "The ledger is not the one that was signed last; nothing was started.",
+            why=why,
+            fix="Keep all files, run `yoyo ledger verify --against` with the copies of the "
+            "checkpoints, and restore the ledger that they sign. One that is meant to be new "
+            "needs a name of its own (`ledger:` in yoyo.yaml).",
         )
 
 

@@ -13,6 +13,7 @@ from yoyo.core.reconcile.bill import BillTally
 from yoyo.core.reconcile.bills import BillComparison, compare_bill
 from yoyo.core.reconcile.booked import TYPES, read_booked
 from yoyo.core.reconcile.machines import compare_machines, compared
+from yoyo.core.wording import counted
 from yoyo.errors import ReconcileDiffers, YoyoError
 from yoyo.model.ledger import BadRow, Row
 from yoyo.model.machine import MachineState
@@ -22,6 +23,7 @@ from yoyo.model.reconcile import (
     BookedLife,
     Bounds,
     Finding,
+    FindingKind,
     PlatformMachine,
     PlatformRecords,
     Reconciliation,
@@ -29,6 +31,7 @@ from yoyo.model.reconcile import (
 )
 from yoyo.model.row_filter import RowFilter
 from yoyo.model.settings import NodeSettings
+from yoyo.ops.kept import deleted
 from yoyo.ports.billing import BillingReader
 from yoyo.ports.ledger import Ledger
 from yoyo.ports.machines import Machines
@@ -70,7 +73,12 @@ def reconcile(means: Means, asked: Asked) -> Reconciliation:
     booked = read_booked(rows, bill.first if bill else None, bill.last if bill else None)
     names = frozenset(str(node.name) for node in asked.nodes)
     wanted = tuple(life for life in booked.lives if _is_wanted(life, asked, names))
+    gone = deleted(means.ledger)
+    lost = gone.until if gone is not None else None
     said, answered = _platform(means, asked)
+    said = said._replace(
+        runs=tuple(run for run in said.runs if lost is None or run.started_at >= lost)
+    )
     unknown = list(said.unanswered)
     silent = {life.node_id for life in wanted if life.closing is None} - names
     unknown += [
@@ -79,11 +87,12 @@ def reconcile(means: Means, asked: Asked) -> Reconciliation:
     ]
     if booked.bad_rows:
         unknown.append(
-            f"{booked.bad_rows} rows of the ledger are damaged: see `yoyo ledger verify`"
+            f"{counted(booked.bad_rows, 'row is', 'rows are')} damaged in the ledger: "
+            "see `yoyo ledger verify`"
         )
     found = compare_machines(booked.lives, said, answered, asked.bounds)
     seen = compared(wanted, said)
-    result = _with_bill(booked, wanted, bill, None if asked.every_node else names, asked)
+    result = _with_bill(booked, wanted, bill, None if asked.every_node else names, asked, lost)
     ids = {life.request_id for life in wanted}
     everything = {life.request_id for life in booked.lives}
     chosen = [
@@ -115,18 +124,29 @@ def verdict(result: Reconciliation) -> ReconcileDiffers | None:
     if result.agrees is None:
         return ReconcileDiffers(
             "It is not known whether ledger and platform agree.",
-            why=f"No answer about {len(result.unknown)} thing(s); what was compared agrees.",
+            why=f"No answer about {counted(len(result.unknown), 'thing')}; what was compared "
+            "agrees.",
             fix="Run the same command again once the platform answers.",
             details=result.unknown,
         )
-    usd = sum(
-        (abs(each.actual - (each.booked or Decimal(0))) for each in result.findings
-         if each.unit == "USD" and each.actual is not None), Decimal(0),
-    )  # fmt: skip
+    apart = [
+        abs(each.actual - (each.booked or Decimal(0)))
+        for each in result.findings
+        if each.unit == "USD"
+        and each.actual is not None
+        # Of what the bill says twice nothing is booked, and nothing is missing.
+        and each.kind is not FindingKind.DUPLICATE_LINES
+    ]
+    usd = sum(apart, Decimal(0))
     can = sum(each.bookable for each in result.findings)
     return ReconcileDiffers(
-        f"Ledger and platform differ in {len(result.findings)} point(s)"
-        + (f", over {usd:.2f} USD." if usd else "."),
+        f"Ledger and platform differ in {counted(len(result.findings), 'point')}"
+        + (
+            f"; the differences of {counted(len(apart), 'amount')}, each without its sign, add up "
+            f"to {usd:.2f} USD."
+            if usd
+            else "."
+        ),
         why=result.findings[0].what,
         fix=f"--book settles {can} of them; the others say what to do."
         if can
@@ -162,11 +182,12 @@ def _with_bill(
     bill: Bill | None,
     names: frozenset[str] | None,
     asked: Asked,
+    lost: datetime | None,
 ) -> BillComparison:
     if bill is None:
         return BillComparison((), (), frozenset(), ())
     window = (asked.since, asked.until)
-    return compare_bill(booked, wanted, bill, names, asked.bounds, window)
+    return compare_bill(booked, wanted, bill, names, asked.bounds, window, lost)
 
 
 def _platform(means: Means, asked: Asked) -> tuple[PlatformRecords, frozenset[str]]:

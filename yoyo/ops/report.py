@@ -21,6 +21,7 @@ from yoyo.errors import (
 )
 from yoyo.model.ledger import CORRECTIONS, Row, VerifyReport
 from yoyo.ops.cost import Question, answer
+from yoyo.ops.kept import Deleted, deleted
 
 if TYPE_CHECKING:
     from yoyo.model.audit import VerifierKey
@@ -102,6 +103,9 @@ def gather(
     ]
     first, end = since.strftime("%Y-%m-%dT%H"), until.strftime("%Y-%m-%dT%H")
     hourly = [sums for sums in accounts.jobs if first <= sums.period < end]
+    gone = deleted(ledger, accounts.rows)
+    if gone is not None and gone.touches(since):
+        tables = [table._replace(notes=(gone.text(), *table.notes)) for table in tables]
     strips = strips_of(accounts.rows, hourly, since, min(until, max(asked.now, since)))
     opened = _open_items(verified, until)
     changed = _changes(ctx, accounts.rows, since, until)
@@ -120,7 +124,7 @@ def gather(
         open_count=len(opened),
         changes=tuple(changed[:MAX_LISTED]),
         change_count=len(changed),
-        integrity=_integrity(ctx, verified, asked),
+        integrity=_integrity(ctx, verified, asked, gone),
         rows_in_month=sum(since <= row.timestamp < until for row in accounts.rows),
         bad_rows=accounts.bad_rows,
     )
@@ -201,13 +205,15 @@ def trouble(integrity: Integrity) -> YoyoError | None:
     )
 
 
-def _integrity(ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion) -> Integrity:
+def _integrity(
+    ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion, gone: Deleted | None
+) -> Integrity:
     return Integrity(
         rows=verified.rows,
         first_time=verified.first_time,
         last_time=verified.last_time,
         head="" if verified.head is None else str(verified.head),
-        checks=(*_own_checks(verified), *_checkpoint_checks(ctx, verified, asked)),
+        checks=(*_own_checks(verified, gone), *_checkpoint_checks(ctx, verified, asked)),
         problems=tuple(
             f"{bad.file} line {bad.line}: {bad.reason}".lstrip() for bad in verified.problems[:20]
         ),
@@ -215,7 +221,7 @@ def _integrity(ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion)
     )
 
 
-def _own_checks(verified: VerifyReport) -> Iterable[Check]:
+def _own_checks(verified: VerifyReport, gone: Deleted | None) -> Iterable[Check]:
     yield Check(
         "Form, chain, sequence and pairing",
         verified.problem_count == 0,
@@ -223,6 +229,8 @@ def _own_checks(verified: VerifyReport) -> Iterable[Check]:
         f"over the row and the one above it, every outcome with its intent. "
         f"{verified.problem_count:,} problem(s), {len(verified.open_intents):,} intent(s) open.",
     )
+    if gone is not None:
+        yield Check("Deleted months", None, gone.text())
     if verified.torn_tail_bytes:
         yield Check(
             "Torn tail",
@@ -286,9 +294,11 @@ def _held(
     report, error = held.report, verdict(held)
     names = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in held.trusted)
     if error is not None:
-        said = [finding.text for finding in report.findings] + list(held.damaged)
-        said = said or [error.what, error.why]
-        return Check(what, False, f"{' '.join(said[:5])} Key: {names} ({vouched}).")
+        # The gravest first, as `ledger verify --against` ends with it.
+        more = len(report.findings) + len(held.damaged) - 1
+        said = error.why if more >= 0 else f"{error.what} {error.why}"
+        said += f" And {more:,} more." if more > 0 else ""
+        return Check(what, False, f"{said} Key: {names} ({vouched}).")
     if report.agreed is None:
         return Check(what, None, f"No checkpoint could be compared. Key: {names} ({vouched}).")
     row = ctx.ledger.row_at(report.agreed)

@@ -25,7 +25,7 @@ from yoyo.model.machine import GuardStatus, MachineState, Observation
 from yoyo.model.status import NodeState
 from yoyo.ops.context import Context, require_sound
 from yoyo.ops.locking import node_lock
-from yoyo.ops.may_start import refuse_frozen, refuse_start
+from yoyo.ops.may_start import refuse_cut, refuse_frozen, refuse_start
 from yoyo.ops.settle import (
     GONE,
     abandon_boot,
@@ -82,13 +82,14 @@ def up(ctx: Context, *, wait: bool = True, allow_unguarded: bool = False) -> UpR
         Frozen, OverBudget, NodeBusy, ForeignNode, ModelInvalid, PortTaken,
         EngineUnavailable, BootFailed, BootTimeout, GuardNotArmed, StopFailed, Interrupted,
         what `provided` raises for a node that takes from the store,
-        LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
+        CheckpointMismatch, LedgerCorrupt, LedgerWriteFailed, StateUnwritable.
     """
     begun = ctx.clock.monotonic()
     patience = ctx.node.guards.boot_timeout_s + _LOCK_SLACK_S
     with node_lock(ctx, "up", wait_s=patience):
         ctx.progress.phase("checking", "ledger, kill switch, budget, model")
         refuse_frozen(ctx)
+        refuse_cut(ctx)
         book, seen, notes = _settled(ctx)
         life = book.current(ctx.node.name)
         if life is not None:

@@ -63,18 +63,20 @@ def findings(
     deleted; `rows` is the seq of its last row; `origin` the ledger's name.
     """
     everything = sorted(held, key=lambda each: (each.checkpoint.head.size, each.name))
-    found = [_stranger(each, origin) for each in everything if not _ours(each, origin)]
-    ours = [each for each in everything if _ours(each, origin)]
+    found: list[Finding] = []
     cut: list[Held] = []
     same: list[Held] = []
     other: list[Held] = []
     old: list[str] = []
-    for each in ours:
-        there = heads.get(each.checkpoint.head.size)
-        if each.checkpoint.head.size > rows:
-            cut.append(each)
-        elif there is None:
+    for each in everything:
+        size, there = each.checkpoint.head.size, heads.get(each.checkpoint.head.size)
+        # Of these nothing can be said, whoever signed them: rows about their keys are gone, too.
+        if each.checkpoint.origin == origin and there is None and size <= rows:
             old.append(each.name)
+        elif not _ours(each, origin):
+            found.append(_stranger(each, origin))
+        elif there is None:
+            cut.append(each)
         else:
             (same if there == each.checkpoint.head else other).append(each)
     agreed = same[-1].checkpoint.head.size if same else None
@@ -83,7 +85,8 @@ def findings(
     if cut:
         found.append(_cut(cut, rows, agreed, bool(other)))
     last = same[-1].name if same else ""
-    return AgainstReport(tuple(found), agreed, last, len(ours) - len(old), tuple(old))
+    checked = len(cut) + len(same) + len(other)
+    return AgainstReport(tuple(found), agreed, last, checked, tuple(old))
 
 
 def _ours(held: Held, origin: str) -> bool:

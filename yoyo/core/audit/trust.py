@@ -35,7 +35,8 @@ def follow_keys(
 
     The first that holds over a KEY_ADDED row makes that key trusted, and the first over a
     KEY_RETIRED row is the last that the old key counts for. A row that KEY_REFUSED takes back
-    before that does neither.
+    before that does neither. A key whose own announcement was deleted with its month is trusted by
+    the checkpoint that it signed together with the key that followed it.
 
     `checkpoints` by size; `rows` are those about keys and heartbeats; `texts` verifier keys that
     may be announced.
@@ -54,6 +55,7 @@ def follow_keys(
         if any(size <= min(follower.until(key), ends.get(_job(key), inf)) for key in signers):
             follower.take(told, ends)
             done, covered = end, size
+    follower.look_back(agreeing, rows)
     held = []
     for name, each in checkpoints:
         size = each.head.size
@@ -100,15 +102,46 @@ class _Follower:
             self._until[job] = min(end, self._until.get(job, inf))
         for row in told:
             text = self._texts.get(row.entry.input_hash)
-            if row.entry.error_code != KEY_ADDED or text is None:
-                continue
-            try:
-                key = parse_vkey(text.decode())
-            except (NoteError, UnicodeDecodeError):
-                continue
-            # Two keys of one name and id could not be told apart in a note.
-            if all((key.name, key.key_id) != (each.name, each.key_id) for each in self.keys):
+            key = _parsed(text) if row.entry.error_code == KEY_ADDED and text is not None else None
+            if key is not None and self._is_new(key):
                 self.keys.append(key)
+
+    def look_back(self, agreeing: Sequence[Checkpoint], rows: Sequence[Row]) -> None:
+        """Trust retired keys whose KEY_ADDED row is gone, each up to the end that rows give it.
+
+        A checkpoint that agrees, by a trusted key and by the retired one, over the KEY_RETIRED
+        row: whatever the retired key signed of this history up to there is part of what the
+        trusted key signed, so that believing it proves nothing more.
+        """
+        read = (_parsed(text) for text in self._texts.values())
+        unknown = [key for key in read if key is not None and self._is_new(key)]
+        for each in reversed(agreeing):
+            if not unknown:
+                return
+            size = each.head.size
+            new = self._among(each, unknown)
+            if not new or not any(size <= self.until(key) for key in self.signers(each)):
+                continue
+            ends = _ends(in_force(row for row in rows if row.seq <= size), size)
+            for key in new:
+                if self._is_new(key) and size <= ends.get(_job(key), 0):
+                    self._until[_job(key)] = min(float(size), self.until(key))
+                    self.keys.append(key)
+            unknown = [key for key in unknown if self._is_new(key)]
+
+    def _among(self, checkpoint: Checkpoint, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
+        """Those of the keys whose signature on it holds."""
+        return [
+            key
+            for key in keys
+            for line in checkpoint.signatures
+            if (line.name, line.key_id) == (key.name, key.key_id)
+            and self.is_signed(key, checkpoint.body, line.signature)
+        ]
+
+    def _is_new(self, key: VerifierKey) -> bool:
+        # Two keys of one name and id could not be told apart in a note.
+        return all((key.name, key.key_id) != (each.name, each.key_id) for each in self.keys)
 
 
 def _ends(told: Sequence[Row], size: int) -> dict[str, float]:
@@ -122,6 +155,13 @@ def _ends(told: Sequence[Row], size: int) -> dict[str, float]:
             ends = dict.fromkeys(waiting, float(row.seq)) | ends
             waiting.clear()
     return dict.fromkeys(waiting, float(size)) | ends
+
+
+def _parsed(text: bytes) -> VerifierKey | None:
+    try:
+        return parse_vkey(text.decode())
+    except (NoteError, UnicodeDecodeError):
+        return None
 
 
 def _job(key: VerifierKey) -> str:

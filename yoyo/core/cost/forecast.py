@@ -9,7 +9,6 @@ from decimal import ROUND_HALF_UP, Decimal
 from yoyo.core.money import month_start, seconds_between
 from yoyo.model.accounts import Forecast
 
-_CENT = Decimal("0.01")
 _MICRO = Decimal("0.000001")
 
 
@@ -23,7 +22,8 @@ def forecast(spent: Decimal, now: datetime, caps: Sequence[Decimal | None]) -> F
     end = month_start(start + timedelta(days=32))
     gone = seconds_between(start, now) or Decimal(0)
     whole = seconds_between(start, end) or Decimal(1)
-    expected = (spent * whole / gone).quantize(_CENT, ROUND_HALF_UP) if gone else spent
+    # Not to the cent: then a cap could be reached by rounding, and a small sum have no pace.
+    expected = (spent * whole / gone).quantize(_MICRO, ROUND_HALF_UP) if gone else spent
     given = [cap for cap in caps if cap is not None]
     cap = sum(given, Decimal(0)) if given and len(given) == len(caps) else None
     reached = None

@@ -13,6 +13,7 @@ from yoyo.core.cost.spells import spells_of
 from yoyo.core.cost.window import Window, span_of, wanted_for, whole
 from yoyo.core.cost.work import lay_out
 from yoyo.core.money import month_start
+from yoyo.core.wording import counted
 from yoyo.model.accounts import GROUPS, Accounts, CostLine, CostTable, JobSums
 from yoyo.model.ledger import (
     CLOSING,
@@ -182,20 +183,23 @@ def _notes(
 
     note(
         accounts.bad_rows,
-        f"{accounts.bad_rows} row(s) are damaged and in no figure: see `yoyo ledger verify`.",
+        f"{counted(accounts.bad_rows, 'row is', 'rows are')} damaged and in no figure: "
+        "see `yoyo ledger verify`.",
     )
     note(
         corrected.ignored,
-        f"{corrected.ignored} correction(s) apply to no row of this ledger: left out.",
+        f"{counted(corrected.ignored, 'correction applies', 'corrections apply')} to no row of "
+        "this ledger: left out.",
     )
     note(
         total.unpriced,
-        f"{total.unpriced} machine life or lives have no known cost, and are not in the sums: "
-        "see `yoyo reconcile` and `yoyo ledger correct`.",
+        f"{counted(total.unpriced, 'machine life has', 'machine lives have')} no known cost, in "
+        "no sum: see `yoyo reconcile` and `yoyo ledger correct`.",
     )
     note(
         remarks.superseded,
-        f"{remarks.superseded} of them were never closed, and their node went on with another.",
+        f"{counted(remarks.superseded, 'of them was', 'of them were')} never closed, and the node "
+        "went on with another.",
     )
     if remarks.oldest_open is not None:
         known = "unknown" if total.running_usd is None else f"about {total.running_usd:f} USD"
@@ -206,13 +210,13 @@ def _notes(
         )
     note(
         remarks.unsplit,
-        f"{remarks.unsplit} life or lives have a cost and no seconds: it is not told apart into "
-        "work, boot and idle.",
+        f"{counted(remarks.unsplit, 'life has', 'lives have')} a cost and no seconds: it is not "
+        "told apart into work, boot and idle.",
     )
     note(
         remarks.side_by_side,
-        f"In {remarks.side_by_side} life or lives jobs ran side by side: their seconds are "
-        "scaled down to what the machine had.",
+        f"In {counted(remarks.side_by_side, 'life', 'lives')} jobs ran side by side: their seconds "
+        "are scaled down to what the machine had.",
     )
     note(
         remarks.outside_seconds,

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 from yoyo.core.reconcile.machines import within
+from yoyo.core.wording import counted
 from yoyo.model.reconcile import (
     Bill,
     BilledLife,
@@ -49,10 +50,12 @@ def compare_bill(
     nodes: frozenset[str] | None,
     bounds: Bounds,
     window: tuple[datetime | None, datetime | None] = (None, None),
+    lost: datetime | None = None,
 ) -> BillComparison:
     """Every difference, and what can be booked. `lives` are those that were asked for.
 
-    `nodes` narrows what is said of the bill itself; None: every node of it.
+    `nodes` narrows what is said of the bill itself; None: every node of it. What began before
+    `lost` may have had rows that retention deleted: it is no difference that they are not there.
     """
     known = {life.request_id for life in booked.lives}
     billed = {each.request_id: each for each in bill.lives}
@@ -74,16 +77,25 @@ def compare_bill(
             found_amount = _to_book(life, line)
             bookable += [found_amount] if found_amount is not None else []
     since, until = window
+    gone: list[BilledLife] = []
     for line in bill.lives:
         wanted = nodes is None or line.node_id in nodes
         inside = (since is None or line.last >= since) and (until is None or line.first < until)
         if line.request_id not in known and wanted and inside:
-            found.append(_unknown(line))
+            if lost is not None and line.first < lost:
+                gone.append(line)
+            else:
+                found.append(_unknown(line))
     if window == (None, None):
-        found += _disks(booked, bill, nodes, bounds)
+        # A disk outlives lives: where a part of what it was billed for is gone, no sum is its own.
+        halved = {line.node_id for line in gone if line.disk_usd}
+        found += [
+            each for each in _disks(booked, bill, nodes, bounds)
+            if each.node_id not in halved or each.request_id
+        ]  # fmt: skip
     found += _duplicates(bill)
     return BillComparison(
-        tuple(found), tuple(_notes(bill, outside)), frozenset(seen), tuple(bookable)
+        tuple(found), (*_deleted(gone), *_notes(bill, outside)), frozenset(seen), tuple(bookable)
     )
 
 
@@ -247,12 +259,21 @@ def _duplicates(bill: Bill) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _deleted(lives: list[BilledLife]) -> Iterator[str]:
+    if lives:
+        usd = sum((line.paid_usd + line.disk_usd for line in lives), Decimal(0))
+        yield (
+            f"{counted(len(lives), 'billed life is', 'billed lives are')} of months deleted by "
+            f"retention, {usd} USD; not compared."
+        )
+
+
 def _notes(bill: Bill, outside: int) -> Iterator[str]:
     if outside:
         yield (
-            f"{outside} closed lives lie outside the bill, or ended in its last "
-            f"{SETTLED.total_seconds() / 3600:.0f} h, which it may not hold in full; they were "
-            "not compared with it."
+            f"Not compared with the bill: {counted(outside, 'closed life', 'closed lives')} "
+            f"outside it, or of its last {SETTLED.total_seconds() / 3600:.0f} h, which it may not "
+            "hold in full."
         )
     if bill.other_usd:
         yield (

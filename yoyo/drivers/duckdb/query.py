@@ -9,16 +9,15 @@ top level), and file access is closed but for those cached files before it runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Timer
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from yoyo.core.warehouse import ledger_view, money_view, quoted
 from yoyo.drivers.duckdb.cache import as_parquet, cache_of
-from yoyo.drivers.duckdb.connect import connected, is_interrupt, load
+from yoyo.drivers.duckdb.connect import connected, load
 from yoyo.errors import QueryFailed, StoreFull
 from yoyo.model.audit import LedgerPart
 from yoyo.ports.query import QueryLimits, QueryResult
@@ -30,6 +29,8 @@ _EXPLAIN: Final = re.compile(r"\s*EXPLAIN\b(\s+ANALYZE\b)?", re.IGNORECASE)
 _LOCKED: Final = (
     "SET enable_external_access = false; SET lock_configuration = true"  # in this order
 )
+_AGAIN_S: Final = 0.1
+_Answer = TypeVar("_Answer")
 _FIX: Final = "Ask one SELECT over the views ledger and money; `DESCRIBE ledger` shows the columns."
 
 
@@ -100,30 +101,29 @@ def _answer(
     connection: duckdb.DuckDBPyConnection, prefix: str, statement: str, limits: QueryLimits
 ) -> QueryResult:
     module = load()
-    with _limited(connection, limits.timeout_s) as too_long:
-        try:
-            # Bound and not run: a statement that writes is refused here.
-            connection.execute(f"EXPLAIN SELECT * FROM (\n{statement}\n)")  # noqa: S608
-            cursor = connection.execute(prefix + statement)
-            columns = [(str(each[0]), str(each[1])) for each in cursor.description or ()]
-            rows = cursor.fetchmany(limits.rows + 1)
-        except module.InterruptException as error:
-            if not too_long.is_set():
-                raise KeyboardInterrupt from error
-            raise QueryFailed(
-                f"The query took longer than {limits.timeout_s:g} s.",
-                fix="Ask for less, such as one month, or give it more with --timeout.",
-            ) from error
-        except module.OutOfMemoryException as error:
-            raise QueryFailed(
-                f"The query needs more than {limits.memory_bytes // 1_000_000} MB.",
-                why=_first_line(str(error)),
-                fix="Ask for less, or give it more with --memory.",
-            ) from error
-        except (module.Error, RuntimeError, ValueError, OverflowError) as error:
-            if is_interrupt(error):
-                raise
-            raise _failed("The query failed.", str(error)) from error
+
+    def ask() -> tuple[list[tuple[str, str]], list[tuple[object, ...]]]:
+        # Bound and not run: a statement that writes is refused here.
+        connection.execute(f"EXPLAIN SELECT * FROM (\n{statement}\n)")  # noqa: S608
+        cursor = connection.execute(prefix + statement)
+        columns = [(str(each[0]), str(each[1])) for each in cursor.description or ()]
+        return columns, cursor.fetchmany(limits.rows + 1)
+
+    try:
+        columns, rows = _watched(connection, ask, limits.timeout_s)
+    except TimeoutError as error:
+        raise QueryFailed(
+            f"The query took longer than {limits.timeout_s:g} s.",
+            fix="Ask for less, such as one month, or give it more with --timeout.",
+        ) from error
+    except module.OutOfMemoryException as error:
+        raise QueryFailed(
+            f"The query needs more than {limits.memory_bytes // 1_000_000} MB.",
+            why=_first_line(str(error)),
+            fix="Ask for less, or give it more with --memory.",
+        ) from error
+    except (module.Error, RuntimeError, ValueError, OverflowError) as error:
+        raise _failed("The query failed.", str(error)) from error
     return QueryResult(
         tuple(name for name, _ in columns),
         tuple(kind for _, kind in columns),
@@ -133,23 +133,29 @@ def _answer(
     )
 
 
-@contextmanager
-def _limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[Event]:
-    """Interrupt what runs on the connection when its time is over, and say that it was that."""
-    over = Event()
+def _watched(
+    connection: duckdb.DuckDBPyConnection, ask: Callable[[], _Answer], timeout_s: float
+) -> _Answer:
+    """Run `ask` beside this thread, which so hears Ctrl-C at once and sees the time pass.
 
-    def interrupt() -> None:
-        over.set()
-        connection.interrupt()
+    DuckDB itself looks for Ctrl-C only between its tasks, and one task may be the whole query.
 
-    timer: Any = Timer(timeout_s, interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield over
-    finally:
-        timer.cancel()
-        timer.join()
+    Raises:
+        TimeoutError: it took longer, and was stopped.
+        KeyboardInterrupt: Ctrl-C; it was stopped.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask)
+        try:
+            done, _ = wait([running], timeout_s)
+            if not done:
+                raise TimeoutError
+        finally:
+            # More than once: an interrupt before a statement has begun stops nothing.
+            while not running.done():
+                connection.interrupt()
+                wait([running], _AGAIN_S)
+        return running.result()
 
 
 def _failed(what: str, why: str) -> QueryFailed:

@@ -16,6 +16,7 @@ from yoyo.drivers.files.ledger_live import LiveFile
 from yoyo.drivers.files.ledger_sections import (
     Sections,
     is_large,
+    missing_first,
     open_live,
     open_sections,
     unreadable,
@@ -274,9 +275,7 @@ class CsvLedger:
             first = sections.first_seq
             if first > max(self._deleted_before, 1):
                 if not self._names_deletion(sections):
-                    raise self._hole(
-                        f"rows 1 to {first - 1} are missing, and no row says they were deleted"
-                    )
+                    raise self._hole(missing_first(first))
                 self._deleted_before = first
             yield sections
 

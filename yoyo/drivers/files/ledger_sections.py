@@ -238,10 +238,18 @@ def _with_known_ends(sealed: list[Section]) -> list[Section]:
 def _misfit(files: list[Section]) -> str:
     for above, below in pairwise(files):
         due = (above.last_seq or 0) + 1
-        if below.first_seq > due:
-            missing = f"rows {due} to {below.first_seq - 1} are missing"
-            return f"{missing} between {above.path.name} and {below.path.name}"
-        if below.first_seq < due:
-            both = f"{above.path.name} and {below.path.name}"
-            return f"{both} both have row {below.first_seq}"
+        if below.first_seq != due:
+            return misfit(above.path, below.path, due, below.first_seq)
     return ""
+
+
+def misfit(above: Path, below: Path, due: int, first: int) -> str:
+    """How two files do not fit together, the lower of which begins with another row than due."""
+    if first > due:
+        return f"rows {due} to {first - 1} are missing between {above.name} and {below.name}"
+    return f"{above.name} and {below.name} both have row {first}"
+
+
+def missing_first(first: int) -> str:
+    """What is said where the oldest file begins with that row and nothing tells why."""
+    return f"rows 1 to {first - 1} are missing, and no row says they were deleted"

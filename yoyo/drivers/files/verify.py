@@ -10,7 +10,7 @@ from typing import Any
 
 from yoyo.core.ledger_check import ChainCheck, LedgerCheck
 from yoyo.drivers.files.ledger_scan import names_deletion, strangers
-from yoyo.drivers.files.ledger_sections import Section, Sections
+from yoyo.drivers.files.ledger_sections import Section, Sections, misfit, missing_first
 from yoyo.drivers.files.lines import LineBlocks
 from yoyo.model.ledger import LedgerHead, VerifyReport
 
@@ -117,11 +117,10 @@ def _report_misfit(
     first, due = section.first_seq, check.next_seq
     if above is None and names_deletion(sections):
         return
-    if first > due:
-        check.add_problem(f"rows {due} to {first - 1} are missing: no file has them")
-    elif above is not None:
-        both = f"{above.path.name} and {section.path.name}"
-        check.add_problem(f"{both} both have row {first}")
+    if above is None:
+        check.add_problem(missing_first(first))
+    elif first != due:
+        check.add_problem(misfit(above.path, section.path, due, first))
 
 
 def _has_no_row(section: Section) -> bool:

@@ -11,8 +11,8 @@ from yoyo.core.audit.merkle import consistency_proof, root_of, verify_consistenc
 from yoyo.core.audit.trust import follow_keys
 from yoyo.errors import CheckpointInvalid, CheckpointMismatch, LedgerUnreadable
 from yoyo.model.audit import Checkpoint, Frontier, TreeHead, VerifierKey
-from yoyo.model.ledger import HEARTBEAT, Row
-from yoyo.ops.audit.checkpoint import parsed
+from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, Row
+from yoyo.ops.audit.checkpoint import key_job, parsed
 from yoyo.ops.audit.tree import first_frontier, grown
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def held_against(
     that is trusted already; after its KEY_RETIRED row it signs nothing.
 
     Raises:
-        CheckpointInvalid: there is nothing to hold it against.
+        CheckpointInvalid: there is nothing to hold it against, or the key is of another ledger.
         LedgerUnreadable.
     """
     checkpoints, damaged = _read(notes)
@@ -60,6 +60,9 @@ def held_against(
             fix="Give --against a checkpoint, or a directory or store of them, and --key.",
         )
     origin = keys[0].name
+    about = ctx.ledger.matching(about_ledger(*KEY_CODES, HEARTBEAT))
+    told = [row for row in about if isinstance(row, Row)]
+    _refuse_strange_keys(checkpoints, keys, told)
     start = first_frontier(ctx)
     # Counted, as the seq of a last row may be whatever somebody wrote there.
     rows = start.size + sum(len(block) for block in ctx.ledger.lines(start.size + 1))
@@ -69,8 +72,6 @@ def held_against(
     if 0 in sizes:
         heads[0] = root_of(start)
     texts = (*ctx.checkpoints.keys(), *successors)
-    about = ctx.ledger.matching(about_ledger(*KEY_CODES, HEARTBEAT))
-    told = [row for row in about if isinstance(row, Row)]
     known, held = follow_keys(checkpoints, keys, heads, told, texts, ctx.verifier())
     # Where months were deleted, nothing but a checkpoint that agrees vouches for the tree over
     # them: no other tree of that size has its root.
@@ -81,6 +82,28 @@ def held_against(
         known,
         _consistency(ctx, report, heads, start, trees.get(rows)),
         tuple(damaged),
+    )
+
+
+def _refuse_strange_keys(
+    checkpoints: Sequence[tuple[str, Checkpoint]], keys: Sequence[VerifierKey], told: Sequence[Row]
+) -> None:
+    """Ask whether it is the right key where neither a note nor a row of the ledger knows it.
+
+    Raises:
+        CheckpointInvalid.
+    """
+    names, origins = {key.name for key in keys}, {each.origin for _, each in checkpoints}
+    announced = {row.entry.job_id for row in told if row.entry.error_code == KEY_ADDED}
+    # With a row that names the key, it is the checkpoints that are another ledger's: a finding.
+    if names & origins or announced & {key_job(key) for key in keys}:
+        return
+    theirs = ", ".join(sorted(origins)[:3])[:200]
+    raise CheckpointInvalid(
+        f"The key is of another ledger ({', '.join(sorted(names))[:200]}) than these checkpoints "
+        f"({theirs}): is it the right key?",
+        why="No checkpoint has the key's name, and no row of the ledger names that key.",
+        fix="Ask whoever signs the ledger for its verifier key, and give that one with --key.",
     )
 
 

@@ -18,7 +18,7 @@ from yoyo.core.audit.note import (
 )
 from yoyo.errors import CheckpointFailed, CheckpointInvalid, CheckpointMismatch, LedgerCorrupt
 from yoyo.model.audit import Checkpoint, NoteSignature, TreeHead, VerifierKey
-from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, KEY_REFUSED, Row
+from yoyo.model.ledger import HEARTBEAT, KEY_ADDED, KEY_REFUSED, KEY_RETIRED, Row
 from yoyo.ops.audit.copies import copies
 from yoyo.ops.audit.rotation import (
     KeyRow,
@@ -182,7 +182,7 @@ def own_newest(ctx: AuditContext, key: VerifierKey) -> tuple[str, Checkpoint] | 
     newest = newest_checkpoint(ctx)
     if newest is None:
         return None
-    refuse_other_key(newest[1], key)
+    refuse_other_key(ctx, newest[1], key)
     try:
         check_note(newest[1], (key,), ctx.verifier())
     except NoteError as error:
@@ -211,17 +211,28 @@ def parsed(name: str, note: bytes) -> Checkpoint:
         ) from error
 
 
-def refuse_other_key(newest: Checkpoint, key: VerifierKey) -> None:
+def refuse_other_key(ctx: AuditContext, newest: Checkpoint, key: VerifierKey) -> None:
     """Refuse to go on with a key that the ledger does not expect.
 
     Raises:
         CheckpointFailed.
     """
-    if (newest.origin, newest.signatures[-1].key_id) == (key.name, key.key_id):
+    signs = newest.signatures[-1].key_id
+    if (newest.origin, signs) == (key.name, key.key_id):
         return
+    gone = (KEY_RETIRED, key_job(key), "")
+    signed = [row for row in key_rows(ctx) if row.seq <= newest.head.size]
+    if newest.origin == key.name and gone in map(key_row, signed):
+        raise CheckpointFailed(
+            f"The checkpoint was not signed: the key {key.key_id.hex()} is retired.",
+            why=f"The ledger was changed over to the key {signs.hex()}, which signed the newest "
+            "checkpoint; yoyo.yaml still names the old one.",
+            fix=f"Set checkpoints.key to the key {signs.hex()} that follows it (and "
+            "checkpoints.public_key, where that is set).",
+        )
     raise CheckpointFailed(
         "The checkpoint was not signed: it would be by another key than the one before it.",
-        why=f"The newest is of {newest.origin}, key {newest.signatures[-1].key_id.hex()}; "
+        why=f"The newest is of {newest.origin}, key {signs.hex()}; "
         f"yoyo.yaml has {key.name}, key {key.key_id.hex()}.",
         fix="Name the old key in checkpoints.key, or change over with `yoyo ledger rotate`.",
     )

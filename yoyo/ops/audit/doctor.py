@@ -54,7 +54,7 @@ def _key(ctx: AuditContext) -> Check:
     key = ctx.required_signer().key
     newest = newest_checkpoint(ctx)
     if newest is not None:
-        refuse_other_key(newest[1], key)
+        refuse_other_key(ctx, newest[1], key)
     if ctx.settings.key is None:
         found = f"the command of checkpoints.signer_command, for {key.name}; it was not tried"
     else:

@@ -79,6 +79,26 @@ def extract(ctx: AuditContext, module: str, write: Callable[[bytes], object]) ->
     return Extracted(module, len(positions), name, size)
 
 
+def no_rows(ctx: AuditContext, done: Extracted) -> TraceNotFound:
+    """The error for an extract without a row, with the modules whose names are nearest.
+
+    Raises:
+        LedgerUnreadable.
+    """
+    from difflib import get_close_matches
+
+    start = first_frontier(ctx).size
+    known = {module_of(line) for _, line in _rows(ctx, start, done.size)} - {SHARED, None}
+    near = get_close_matches(done.module_id, sorted(map(str, known)), 3)
+    return TraceNotFound(
+        f"There is no row of {done.module_id!r} up to the newest checkpoint; nothing was written.",
+        why=f"It signs {done.size} rows."
+        + (f" Names like it there: {', '.join(near)}." if near else ""),
+        fix="Check the name, run `yoyo ledger checkpoint` if its rows are newer, or give "
+        "--allow-empty.",
+    )
+
+
 def module_named(text: str) -> str:
     """A moduleId as it was given.
 
