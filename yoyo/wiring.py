@@ -202,7 +202,7 @@ def context_for(
         on_adapters=_adapters_if_any(settings, env or {}, _Steps(progress, clock)),
         proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
         prove=prover(settings, env or {}),
-        checkpoints=checkpoints_beside(settings.ledger),
+        on_checkpoints=lambda: checkpoints_beside(settings.ledger),
     )
 
 

@@ -1,6 +1,6 @@
 """What signing checkpoints adds to appending: rows with one every so often, against rows alone.
 
-    scripts/bench/ledger_checkpoint.py [--rows 2000] [--every 200]
+    scripts/bench/ledger_checkpoint.py [--rows 2000] [--every 500]
 
 A teardown signs, and the monitor once an hour; on a busy node there are hundreds of rows between
 two. Both runs append the same rows to a ledger in the temporary directory, turn about; one of them
@@ -50,7 +50,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--every", type=int, default=200)
+    parser.add_argument("--every", type=int, default=500)
     given = parser.parse_args()
     ratios, alone = [], []
     with tempfile.TemporaryDirectory() as place:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from yoyo.core.unsafe_text import UNSAFE, UNSAFE_IN_LINES, json_escaped, shown
+from yoyo.core.unsafe_text import json_safe, visible_lines
 from yoyo.errors import YoyoError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _PLAIN = frozenset((str, int, bool, type(None)))
 
 def clean(text: str) -> str:
     """`text` with control and bidi characters made visible, so that it cannot act."""
-    return UNSAFE_IN_LINES.sub(shown, text)
+    return visible_lines(text)
 
 
 def _one_line(text: str) -> str:
@@ -59,7 +59,7 @@ def json_line(plain: Any) -> str:
     """One JSON document on one line; what could act on a terminal is `\\uXXXX`."""
     import json
 
-    return UNSAFE.sub(json_escaped, json.dumps(plain, ensure_ascii=False)) + "\n"
+    return json_safe(json.dumps(plain, ensure_ascii=False)) + "\n"
 
 
 def _error_document(error: YoyoError) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from yoyo.core.ledger_format import (
     COLUMNS_COUNT,
@@ -20,7 +21,9 @@ from yoyo.core.ledger_format import (
     timestamp_text,
 )
 from yoyo.model.ledger import BadRow, EventType, Row
-from yoyo.model.row_filter import RowFilter
+
+if TYPE_CHECKING:
+    from yoyo.model.row_filter import RowFilter
 
 # A line begins with the event_id, a comma and the time, each of one length.
 _STAMP = slice(37, 64)

@@ -7,12 +7,14 @@ is told from columns, without making a row of each of its lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from yoyo.core.ledger_columns import columns_of, well_formed
 from yoyo.core.ledger_format import decode_row, read_header, split_fields
 from yoyo.model.ledger import ADAPTERS_NODE, DISK_COST, STORE_NODE, BadRow, EventType, Row
-from yoyo.model.row_filter import RowFilter
+
+if TYPE_CHECKING:
+    from yoyo.model.row_filter import RowFilter
 
 _START = EventType.JOB_START.encode()
 _COMPLETE = EventType.JOB_COMPLETE.encode()

@@ -45,7 +45,8 @@ class Context(NamedTuple):
     proofs: Proofs | None = None  # None: what rows rest on is not kept, as in tests without use
     # Signs the ledger after a teardown; gives what went wrong, and never fails. None: no key.
     prove: Callable[[], list[str]] | None = None
-    checkpoints: Checkpoints | None = None  # None: there is nowhere that they could lie
+    # Those beside the ledger, opened when asked for. None: there is nowhere that they could lie.
+    on_checkpoints: Callable[[], Checkpoints] | None = None
 
     def book(self) -> Book:
         """The ledger, reduced."""

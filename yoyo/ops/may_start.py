@@ -59,11 +59,12 @@ def refuse_cut(ctx: Context) -> None:
     Raises:
         CheckpointMismatch: rows are gone, or the last row that was signed is another one.
     """
-    if ctx.checkpoints is None or not ctx.checkpoints.names():
+    checkpoints = ctx.on_checkpoints() if ctx.on_checkpoints is not None else None
+    if checkpoints is None or not checkpoints.names():
         return
     from yoyo.ops.audit.age import differs
 
-    why = differs(ctx.checkpoints, ctx.ledger)
+    why = differs(checkpoints, ctx.ledger)
     if why:
         raise CheckpointMismatch(
             "The ledger is not the one that was signed last; nothing was started.",

@@ -23,12 +23,12 @@ from yoyo.drivers.files.ledger_sections import (
 )
 from yoyo.errors import LedgerUnreadable
 from yoyo.model.ledger import BadRow, Entry, LedgerHead, Row, VerifyReport
-from yoyo.model.row_filter import RowFilter
 from yoyo.ports.clock import Clock
 from yoyo.ports.ids import Ids
 
 if TYPE_CHECKING:
     from yoyo.model.audit import LedgerPart, MonthPiece
+    from yoyo.model.row_filter import RowFilter
 
 _TRIES = 3  # a month may be deleted, or sealed, while the files are being opened
 

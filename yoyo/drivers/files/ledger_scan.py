@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yoyo.core.ledger_filter import BlockFilter
 from yoyo.core.ledger_format import HASH_CHARS, MAX_LINE_BYTES, decode_row, read_header
 from yoyo.drivers.files.ledger_sections import Section, Sections, end_of, sealed_paths
 from yoyo.drivers.files.lines import LineBlocks, count_lines, line_seq, start_of_last
 from yoyo.model.ledger import LEDGER_NODE, MONTH_DELETED, MONTH_SEALED, BadRow, EventType, Row
-from yoyo.model.row_filter import RowFilter
+
+if TYPE_CHECKING:
+    from yoyo.model.row_filter import RowFilter
 
 # Below this, reading line by line is as fast as halving.
 _NEAR_BYTES = MAX_LINE_BYTES
@@ -101,6 +103,8 @@ def matching_rows(sections: Sections, wanted: RowFilter) -> Iterator[Row | BadRo
 
 def matching_in(section: Section, wanted: RowFilter) -> Iterator[Row | BadRow]:
     """The same of one file."""
+    from yoyo.core.ledger_filter import BlockFilter  # most commands ask for no rows by filter
+
     start = section.start
     seen = BlockFilter(wanted, section.first_seq, at_start=start == 0)
     for block in LineBlocks(section.fd, start, section.end):
@@ -128,6 +132,8 @@ def matching_between(
 
     `begins` has offsets of rows that are known. Where damage hides one, its file is read whole.
     """
+    from yoyo.core.ledger_filter import BlockFilter
+
     for section in sections.files:
         if section.last_seq is not None and section.last_seq < first:
             continue
@@ -200,15 +206,16 @@ def offset_of(section: Section, seq: int) -> int | None:
         if there == seq:
             return at
         low, high = (at, high) if there < seq else (low, middle)
-    at = low
+    at, needle = low, b",%d," % seq
     for block in LineBlocks(fd, low, section.end):
-        for raw in block.split(b"\n"):
-            there_ = line_seq((raw, b"\n", b""))
-            if there_ == seq:
+        raws = block.split(b"\n")
+        for raw in raws:
+            if raw[:-HASH_CHARS].endswith(needle) and line_seq((raw, b"\n", b"")) == seq:
                 return at
-            if there_ is not None and there_ > seq:
-                return None
             at += len(raw) + 1
+        beyond = line_seq((raws[-1], b"\n", b""))
+        if beyond is not None and beyond > seq:
+            return None
         if at > high + _NEAR_BYTES or len(block) >= MAX_LINE_BYTES:
             return None
     return None
