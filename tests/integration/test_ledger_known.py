@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ledger_parts import NOTE
 from sealed_parts import START, Calendar, deleted_row, good, ledger_at, seal_all
 
-from yoyo.core import ledger_zones
+from yoyo.core import ledger_filter, ledger_zones
 from yoyo.core.ledger_filter import BlockFilter
 from yoyo.drivers.files import ledger_known, ledger_scan, ledger_sections, lines, verify
 from yoyo.drivers.files.ledger import CsvLedger
@@ -231,7 +231,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     for module in (ledger_known, verify):
         monkeypatch.setattr(module, "LineBlocks", Counted)
-    monkeypatch.setattr(ledger_scan, "BlockFilter", Filter)
+    monkeypatch.setattr(ledger_filter, "BlockFilter", Filter)
     return seen
 
 
