@@ -12,16 +12,16 @@ from yoyo import entry_points
 from yoyo.drivers.files.killswitch import FileKillSwitch
 from yoyo.drivers.files.ledger import CsvLedger
 from yoyo.drivers.files.locks import FileLocks
-from yoyo.drivers.files.proofs import FileProofs
 from yoyo.drivers.files.samples import FileSampleStore
 from yoyo.drivers.llamacpp.client import LlamaServerClient
 from yoyo.drivers.system.clock import SystemClock
 from yoyo.drivers.system.ids import SystemIds
 from yoyo.errors import DriverUnavailable
+from yoyo.model.ledger import SHARED
 from yoyo.model.settings import NodeSettings, Settings
 from yoyo.ops.context import Context
 from yoyo.ports.machines import Tools
-from yoyo.wiring_audit import booking_ledger, checkpoints_beside, prover
+from yoyo.wiring_audit import booking_ledger, checkpoints_beside, proofs_beside, prover
 from yoyo.wiring_stores import objects_for
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from yoyo.ports.templates import Templates
 
 DRIVER_GROUP = "yoyo.machines"
-# The moduleId of rows about the store where no node was named: everybody's.
-SHARED = "shared"
 
 
 def machines_for(node: NodeSettings, state_dir: Path) -> Machines:
@@ -200,7 +198,7 @@ def context_for(
             lambda: store_context_for(settings, node, env or {}, _Steps(progress, clock))
         ),
         on_adapters=_adapters_if_any(settings, env or {}, _Steps(progress, clock)),
-        proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
+        proofs=proofs_beside(settings.ledger),
         prove=prover(settings, env or {}),
         on_checkpoints=lambda: checkpoints_beside(settings.ledger),
     )

@@ -49,10 +49,9 @@ def adapter_context_for(
     from yoyo.drivers.files.adapter_files import LocalAdapterFiles
     from yoyo.drivers.files.layouts import FileLayouts
     from yoyo.drivers.files.locks import FileLocks
-    from yoyo.drivers.files.proofs import FileProofs
     from yoyo.drivers.system.clock import SystemClock
     from yoyo.ops.adapters.context import AdapterContext
-    from yoyo.wiring_audit import booking_ledger
+    from yoyo.wiring_audit import booking_ledger, proofs_beside
 
     chosen = settings.adapters
     assert chosen is not None  # noqa: S101 - configuration always has them
@@ -89,7 +88,7 @@ def adapter_context_for(
             env.get("YOYO_CONVERTER_PYTHON", sys.executable),
             llama_cpp_dir=env.get("LLAMA_CPP_DIR", ""),
         ),
-        proofs=FileProofs(settings.ledger.with_suffix(".proofs")),
+        proofs=proofs_beside(settings.ledger),
         ledger=booking_ledger(settings, env),
         clock=clock,
         locks=FileLocks(settings.state_dir, clock),

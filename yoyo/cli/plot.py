@@ -23,7 +23,6 @@ from yoyo.model.accounts import CostTable
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-SUFFIXES = (".svg", ".png")
 _LIMIT = 40  # bars that one looks at in a terminal
 _FILLS, _PLAIN_FILLS = "█▓▒░", "#%=."
 _SCALE = 2  # a PNG has no vectors: twice the pixels stay sharp where they are shown small

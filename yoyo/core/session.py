@@ -14,6 +14,7 @@ from yoyo.model.ledger import (
     CLOCK_STEP,
     LEDGER_NODE,
     SESSION,
+    SHARED,
     CompletionStatus,
     Entry,
     EventType,
@@ -24,7 +25,6 @@ RECORD_TYPE: Final = "urn:yoyo:session:v1"
 MARKER_VERSION: Final = 1
 # Below this a step is a leap second, or the pause between reading two clocks.
 STEP_S: Final = Decimal(2)
-_SHARED: Final = "shared"  # moduleId of rows that are everybody's
 _MILLI: Final = Decimal("0.001")
 _MOST_S: Final = Decimal(10) ** 12  # no clock is set further than that
 _UNKNOWN: Final = "unknown"
@@ -91,7 +91,7 @@ def step_entry(step_s: Decimal, operator: str) -> Entry:
 def _entry(job_id: str, code: str, operator: str, digest: str) -> Entry:
     return Entry(
         EventType.CHECKPOINT,
-        _SHARED,
+        SHARED,
         LEDGER_NODE,
         job_id,
         CompletionStatus.SUCCESS,

@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from yoyo.core.ledger_faults import gone, unreadable
 from yoyo.core.ledger_format import HEADER, MAX_LINE_BYTES, BadLine, seq_of, stored_hash
-from yoyo.errors import LedgerUnreadable
 from yoyo.model.audit import LedgerPart
 
 _LOOK: Final = MAX_LINE_BYTES + 1
@@ -94,21 +94,3 @@ def newlines(source: Source) -> int:
             count += data.count(b"\n")
             left -= len(data)
     return count
-
-
-def unreadable(path: Path, why: str) -> LedgerUnreadable:
-    """The error for a file that cannot be read."""
-    return LedgerUnreadable(
-        f"The ledger {path} could not be read.",
-        why=f"{why}.",
-        fix="Check the path and its permissions.",
-    )
-
-
-def gone(path: Path) -> LedgerUnreadable:
-    """The error for a file that was there when the parts were asked for."""
-    return LedgerUnreadable(
-        f"The ledger's file {path.name} is gone.",
-        why=f"{path} was deleted or sealed away while the ledger was being read.",
-        fix="Run the command again.",
-    )

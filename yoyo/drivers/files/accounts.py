@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from yoyo.core.cost.rows import rows_of, sound_columns
+from yoyo.core.ledger_faults import gone, unreadable
 from yoyo.core.ledger_format import decode_row, read_header, split_fields
 from yoyo.drivers.files.lines import LineBlocks
 from yoyo.errors import LedgerUnreadable
@@ -77,9 +78,9 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError as error:
-        raise _gone(path) from error
+        raise gone(path) from error
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise unreadable(path, error.strerror or str(error)) from error
 
 
 def _blocks(part: LedgerPart) -> Iterator[bytes]:
@@ -87,37 +88,20 @@ def _blocks(part: LedgerPart) -> Iterator[bytes]:
     try:
         fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise _gone(part.path) from error
+        raise gone(part.path) from error
     except OSError as error:
-        raise _unreadable(part.path, error.strerror or str(error)) from error
+        raise unreadable(part.path, error.strerror or str(error)) from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _unreadable(part.path, "it is no regular file")
+            raise unreadable(part.path, "it is no regular file")
         fcntl.flock(fd, fcntl.LOCK_SH)
         end = os.fstat(fd).st_size
         fcntl.flock(fd, fcntl.LOCK_UN)
         yield from LineBlocks(fd, 0, end)
     except OSError as error:
-        raise _unreadable(part.path, error.strerror or str(error)) from error
+        raise unreadable(part.path, error.strerror or str(error)) from error
     finally:
         os.close(fd)
-
-
-def _unreadable(path: Path, why: str) -> LedgerUnreadable:
-    return LedgerUnreadable(
-        f"The ledger {path} could not be read.",
-        why=f"{why}.",
-        fix="Check the path and its permissions.",
-    )
-
-
-def _gone(path: Path) -> LedgerUnreadable:
-    """The error for a file that was there when the parts were asked for."""
-    return LedgerUnreadable(
-        f"The ledger's file {path.name} is gone.",
-        why=f"{path} was deleted or sealed away while the ledger was being read.",
-        fix="Run the command again.",
-    )
 
 
 class _Sums:
