@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -82,6 +83,18 @@ class Place:
         return caught.value
 
 
+def ends(pid: int, within_s: float = 60.0) -> bool:
+    """Whether a process that is not this one's child ends: a killed one may still be on its way."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], within_s)[0])
+    finally:
+        os.close(process)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
@@ -157,17 +170,12 @@ def test_each_end_has_its_reason_and_leaves_nothing(place: Place, how: str, why:
 def test_one_that_hangs_is_ended_with_all_its_processes(place: Place) -> None:
     (place.peft / "adapter_config.json").write_text("hangs")
     with pytest.raises(AdapterInvalid) as caught:
-        place.converter(timeout_s=3).convert(place.peft, place.base, place.target)
-    assert "had not ended after 3 s" in caught.value.why
+        place.converter(timeout_s=5).convert(place.peft, place.base, place.target)
+    assert "had not ended after 5 s" in caught.value.why
     first, second = map(int, (place.peft / "pids").read_text().split())
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
-    # The child is init's to collect: gone, or dead already.
-    try:
-        state = Path(f"/proc/{second}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        state = "X"
-    assert state in "XZ"
+    assert ends(second)
     assert not place.target.with_name("adapter.gguf.part").exists()
 
 
