@@ -12,8 +12,10 @@ import re
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -115,6 +117,7 @@ class Metadata:
         self.history: list[tuple[str, str]] = []
         self.writes = 0
         self.token, self.token_life_s, self.tokens_given = "the-token", 3000, 0
+        self.ahead_s: int | None = 0  # of the real time, as its answers are dated; None: undated
         self.closing = False
         self._changed = threading.Condition()
         self._etag = 1
@@ -146,6 +149,11 @@ class Metadata:
         if handler.headers.get("Metadata-Flavor") != "Google":
             reply(handler, 403)
             return
+        if self.ahead_s != 0:
+            date = (
+                "" if self.ahead_s is None else formatdate(time.time() + self.ahead_s, usegmt=True)
+            )
+            handler.date_time_string = lambda *_: date  # type: ignore[method-assign]
         parts = urlsplit(handler.path)
         path = parts.path.removeprefix(self.PREFIX)
         if path.startswith("instance/guest-attributes/yoyo/"):

@@ -42,9 +42,9 @@ def test_from_nothing_to_nothing(place: LabPlace) -> None:
         assert place.lab.fake.paths(collection) == []
     assert place.json("sweep")["found"] == []
     place.run("ledger", "verify", "--strict")
-    closing = [
-        json.loads(line)
-        for line in place.run("ledger", "show", "--json").stdout.splitlines()
-        if "TEARDOWN_COMPLETE" in line
-    ]
+    rows = [json.loads(line) for line in place.run("ledger", "show", "--json").stdout.splitlines()]
+    closing = [row for row in rows if row["event_type"] == "TEARDOWN_COMPLETE"]
     assert closing[0]["operator_id"] == "guard:monitor"
+    skews = [(row["node_id"], row["job_id"]) for row in rows if row["error_code"] == "CLOCK_SKEW"]
+    assert [node for node, _ in skews] == [up["node_id"], "ledger"] * 2
+    assert all(abs(int(job.removeprefix("skew/"))) <= 1 for _, job in skews)

@@ -21,7 +21,7 @@ from yoyo.model.machine import MachineState, StopCause
 
 KEYS = (
     "request", "seal-key", "cert-sha256", "guards", "phase", "boot-id", "key-sha256",
-    "stop-cause", "step-guards", "step-weights", "step-", "step-../../etc", "tail-weights",
+    "stop-cause", "clock", "step-guards", "step-weights", "step-", "step-../../etc", "tail-weights",
 )  # fmt: skip
 ANY = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.text()))
 VALUES = st.one_of(

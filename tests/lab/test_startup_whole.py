@@ -202,6 +202,24 @@ def test_a_key_of_another_life_is_waited_out(node: Node) -> None:
     assert key.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(
+    ("google_ahead_s", "expected"), [(0, {0, 1}), (3600, {-3600, -3599}), (-45, {45, 46})]
+)
+def test_the_node_says_how_far_its_clock_is_off(
+    node: Node, google_ahead_s: int, expected: set[int]
+) -> None:
+    node.metadata.ahead_s = google_ahead_s
+    node.bash("announce_boot; note_clock; publish_now phase running")
+    assert int(node.metadata.published["clock"]) in expected
+
+
+def test_an_answer_without_a_date_says_nothing_of_the_clock(node: Node) -> None:
+    node.metadata.ahead_s = None
+    done = node.bash("announce_boot; note_clock; publish_now phase running")
+    assert done.returncode == 0
+    assert "clock" not in node.metadata.published
+
+
 def test_a_rotated_key_restarts_the_engine_once(node: Node) -> None:
     start(node)
     lib = node.root / "usr/local/lib/yoyo"

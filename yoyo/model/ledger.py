@@ -85,6 +85,9 @@ MONTH_SEALED = "MONTH_SEALED"  # job_id seal/YYYY-MM, input_hash: sha256 of the 
 MONTH_DELETED = "MONTH_DELETED"  # job_id delete/YYYY-MM, written before the file goes
 SESSION = "SESSION"  # job_id session/BOOT_ID, input_hash: sha256 of the session record
 CLOCK_STEP = "CLOCK_STEP"  # job_id clock/[+-]SECONDS: the wall clock was set since SESSION
+# job_id skew/[+-]SECONDS: how far a clock is ahead of the platform's. Of a node: the node's own;
+# of node `ledger`: that of the host that writes the ledger.
+CLOCK_SKEW = "CLOCK_SKEW"
 # A CHECKPOINT row of the corrected row's node and module; job_id correct/SEQ/EVENT_ID of that
 # row, input_hash sha256:<its row_hash>. Each of tokens_processed, gpu_seconds and cost_usd that
 # is filled takes the place of the old one.

@@ -72,6 +72,16 @@ class Storage(NamedTuple):
     since: datetime
 
 
+class Clocks(NamedTuple):
+    """Whole seconds that clocks are ahead of the platform's, by which machines are paid.
+
+    None: not measured. Below 0: behind.
+    """
+
+    node_s: int | None = None  # the machine's own clock
+    here_s: int | None = None  # the clock of the host that asks
+
+
 class Observation(NamedTuple):
     """A machine as observed just now. Times are the platform's own, None when unknown."""
 
@@ -90,6 +100,7 @@ class Observation(NamedTuple):
     awaits_handover: bool = False  # it waits for what only the controller can give it
     storage: Storage | None = None  # None: none, or not asked for
     health: Health | None = None  # the engine's answer, where the driver had to ask it anyway
+    clocks: Clocks = Clocks()  # where the platform has a clock of its own
 
     @property
     def alive(self) -> bool:

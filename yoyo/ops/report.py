@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from yoyo.core.clocks import clocks_of
 from yoyo.core.corrections import corrections_of
 from yoyo.core.cost.window import wanted_for
 from yoyo.core.report.facts import Change, Check, Integrity, NodeStrip, OpenItem, ReportFacts
@@ -124,7 +125,7 @@ def gather(
         open_count=len(opened),
         changes=tuple(changed[:MAX_LISTED]),
         change_count=len(changed),
-        integrity=_integrity(ctx, verified, asked, gone),
+        integrity=_integrity(ctx, verified, asked, gone, accounts.rows),
         rows_in_month=sum(since <= row.timestamp < until for row in accounts.rows),
         bad_rows=accounts.bad_rows,
     )
@@ -206,14 +207,23 @@ def trouble(integrity: Integrity) -> YoyoError | None:
 
 
 def _integrity(
-    ctx: AuditContext, verified: VerifyReport, asked: ReportQuestion, gone: Deleted | None
+    ctx: AuditContext,
+    verified: VerifyReport,
+    asked: ReportQuestion,
+    gone: Deleted | None,
+    rows: Sequence[Row],
 ) -> Integrity:
+    in_month = [row for row in rows if asked.since <= row.timestamp < asked.until]
     return Integrity(
         rows=verified.rows,
         first_time=verified.first_time,
         last_time=verified.last_time,
         head="" if verified.head is None else str(verified.head),
-        checks=(*_own_checks(verified, gone), *_checkpoint_checks(ctx, verified, asked)),
+        checks=(
+            *_own_checks(verified, gone),
+            *_clock_checks(verified, in_month),
+            *_checkpoint_checks(ctx, verified, asked),
+        ),
         problems=tuple(
             f"{bad.file} line {bad.line}: {bad.reason}".lstrip() for bad in verified.problems[:20]
         ),
@@ -238,13 +248,19 @@ def _own_checks(verified: VerifyReport, gone: Deleted | None) -> Iterable[Check]
             f"{verified.torn_tail_bytes:,} byte(s) after the last row were never acknowledged; "
             "the next append puts them aside and books that.",
         )
+
+
+def _clock_checks(verified: VerifyReport, in_month: Sequence[Row]) -> Iterable[Check]:
     if verified.clock_steps_back:
         yield Check(
-            "Clock",
+            "Times",
             True,
             f"The clock went back before {verified.clock_steps_back:,} row(s). That is no "
             "problem of the chain, which orders the rows by itself.",
         )
+    clocks = clocks_of(row.entry for row in in_month)
+    if clocks.steps or clocks.measured:
+        yield Check("Clocks", None if clocks.off else True, clocks.text())
 
 
 def _checkpoint_checks(

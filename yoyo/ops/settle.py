@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from yoyo.core.clocks import skew_entries
 from yoyo.core.disk_cost import disk_entry
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import closing, closing_without_machine, settle_jobs, settle_life
 from yoyo.errors import BootFailed, ForeignNode, NodeBusy, StopFailed, YoyoError
 from yoyo.model.engine import Health
-from yoyo.model.ledger import CompletionStatus
+from yoyo.model.ledger import CompletionStatus, EventType
 from yoyo.model.machine import MachineState, Observation
 from yoyo.ops.book import booked
 from yoyo.ops.context import Context
@@ -36,10 +37,11 @@ def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, lis
     """
     book = ctx.book()
     now = ctx.clock.now()
-    entry = settle_life(
-        book.current(ctx.node.name), seen, healthy=healthy, node=ctx.node, operator=ctx.operator
-    )
+    life = book.current(ctx.node.name)
+    entry = settle_life(life, seen, healthy=healthy, node=ctx.node, operator=ctx.operator)
     entries = [] if entry is None else [entry]
+    if life is not None and entry is not None and entry.event_type is EventType.BOOT_COMPLETE:
+        entries = [*skew_entries(life, seen.clocks, ctx.operator), entry]
     entries += settle_jobs(book, ctx.node.name, now, ctx.node.guards.job_lease_s, ctx.operator)
     notes = []
     for item in entries:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yoyo import __version__
 from yoyo.core.boot_record import boot_record
+from yoyo.core.clocks import skew_entries, skew_notes
 from yoyo.core.lives import Book, Life
 from yoyo.core.settle import boot_complete
 from yoyo.errors import (
@@ -232,6 +233,8 @@ def _until_ready(ctx: Context, start: _Start) -> Observation:
         )
     refuse_frozen(ctx)
     _load(ctx, start, seen)
+    for entry in skew_entries(start.life, seen.clocks, ctx.operator):
+        ctx.ledger.append(entry)
     ctx.ledger.append(boot_complete(start.life, ctx.operator))
     return seen
 
@@ -340,5 +343,5 @@ def _result(
         already_up=already_up,
         guards=seen.guards,
         seconds=ctx.clock.monotonic() - begun,
-        notes=tuple(notes),
+        notes=(*notes, *skew_notes(seen.clocks)),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from yoyo.drivers.gce.faults import CloudFault, wrapped
@@ -39,6 +40,8 @@ class Cloud:
         self._clock = clock
         self._clients: dict[str, Any] = {}
         self._credentials: Any = None
+        # Seconds that this host's clock is ahead of Google's; None: nothing was changed yet.
+        self.clock_ahead_s: int | None = None
 
     def read(self, service: str, method: str, **fields: Any) -> Document:
         """A call that changes nothing; tried again while the answer is a passing failure.
@@ -95,10 +98,11 @@ class Cloud:
         Raises:
             CloudFault: also when the operation failed, or took longer than `timeout_s` seconds.
         """
-        request_id = str(uuid.uuid4())
+        request_id, sent = str(uuid.uuid4()), self._clock.now()
         for number in range(1, _SENDS + 1):
             try:
                 operation = self.change(service, method, **fields, request_id=request_id)
+                self.clock_ahead_s = ahead_s(operation, sent, self._clock.now())
                 break
             except CloudFault as fault:
                 if not (fault.unknown or fault.status == 429) or number == _SENDS:
@@ -189,6 +193,19 @@ class Cloud:
             made = getattr(compute_v1, f"{service}Client")
             self._clients[service] = made(credentials=self._credentials, client_options=options)
         return self._clients[service]
+
+
+def ahead_s(operation: Document, sent: datetime, answered: datetime) -> int | None:
+    """Seconds that a clock is ahead of Google's, which dated the operation between those two.
+
+    Of what is possible the least, so that a slow answer is no skew; None: there is no date.
+    """
+    try:
+        inserted = datetime.fromisoformat(operation["insertTime"])
+        least, most = (round((at - inserted).total_seconds()) for at in (sent, answered))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return max(least, 0) if most >= 0 else most
 
 
 def _credentials(file: Path | None) -> Any:

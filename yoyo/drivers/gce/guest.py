@@ -20,6 +20,7 @@ _STEP_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _GUARD = re.compile(r"([a-z-]{1,20})=([0-9]{1,9})\Z")
 _HOST_KEY = re.compile(r"[A-Za-z0-9+/]{16,2000}={0,2}\Z")
+_SECONDS = re.compile(r"-?[0-9]{1,11}\Z")
 _CAUSES = {
     "dead-man": StopCause.DEAD_MAN,
     "lifetime": StopCause.LIFETIME,
@@ -40,6 +41,7 @@ class Guest(NamedTuple):
     tail: tuple[str, ...] = ()
     stop_cause: StopCause | None = None
     host_keys: tuple[tuple[str, str], ...] = ()
+    clock_s: int | None = None  # seconds that its clock is ahead of Google's
 
 
 def read(values: list[dict[str, Any]]) -> Guest:
@@ -68,6 +70,7 @@ def read(values: list[dict[str, Any]]) -> Guest:
         tail=tuple(_plain(line[:300]) for line in own.get(f"tail-{failed}", "").splitlines()[-15:]),
         stop_cause=_cause(own.get("stop-cause", ""), request_id),
         host_keys=tuple(host_keys),
+        clock_s=int(own["clock"]) if _SECONDS.match(own.get("clock", "")) else None,
     )
 
 

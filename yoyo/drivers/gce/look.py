@@ -12,6 +12,7 @@ from yoyo.drivers.gce.keys import digest_of
 from yoyo.drivers.gce.memory import Memory, Seen, parse_time
 from yoyo.drivers.gce.names import REQUEST, gce_of, instance_name, model_of, port_of
 from yoyo.model.machine import (
+    Clocks,
     Endpoint,
     GuardStatus,
     MachineState,
@@ -168,6 +169,7 @@ def _seen(
         awaits_handover=endpoint is None and bool(said.seal_key),
         failed=_failure(said),
         log_tail=said.tail,
+        clocks=Clocks(said.clock_s, cloud.clock_ahead_s),
     )
     if endpoint is not None:
         _remember(memory, instance, seen, endpoint, said, now)
@@ -317,6 +319,7 @@ def _remember(
             started_at=seen.started_at.isoformat() if seen.started_at else "",
             guards=guards,
             host_keys=dict(said.host_keys),
+            clocks=seen.clocks._asdict(),
             at=now.isoformat(timespec="seconds"),
         )
     )

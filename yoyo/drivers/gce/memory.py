@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from yoyo.errors import StateUnwritable
 from yoyo.model.ids import NodeName, Secret
-from yoyo.model.machine import Endpoint, GuardStatus, MachineState, Observation
+from yoyo.model.machine import Clocks, Endpoint, GuardStatus, MachineState, Observation
 
 _MAX_BYTES = 1 << 20
 
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     started_at: str
     guards: dict[str, str | None]  # name -> when it fires, ISO 8601
     host_keys: dict[str, str]  # key type -> base64
+    clocks: dict[str, int | None]  # the fields of Clocks
     at: str
 
 
@@ -52,7 +53,7 @@ class Memory:
         except TypeError:
             return None
         if seen is None or not all(
-            isinstance(value, dict if name in ("guards", "host_keys") else str)
+            isinstance(value, dict if name in ("guards", "host_keys", "clocks") else str)
             for name, value in seen._asdict().items()
         ):
             return None
@@ -287,4 +288,5 @@ def as_observation(seen: Seen, key: Secret) -> Observation:
             GuardStatus(name, at is not None, parse_time(at), f"as seen at {seen.at}")
             for name, at in seen.guards.items()
         ),
+        clocks=Clocks(*map(seen.clocks.get, Clocks._fields)),
     )
