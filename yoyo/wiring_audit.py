@@ -278,15 +278,15 @@ def trusted_keys(given: Sequence[str], settings: AuditSettings | None) -> list[V
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """A file that appears when the block ends well, and not before.
+def written_whole(path: Path, option: str = "-o") -> Iterator[Callable[[bytes], object]]:
+    """A file that appears when the block ends well, and not before; `option` named it.
 
     Raises:
-        CheckpointFailed: it cannot be written.
+        StateUnwritable: it cannot be written.
     """
     from yoyo.drivers.files.whole import WholeFile
 
-    with WholeFile(path) as file:
+    with WholeFile(path, option) as file:
         yield file.write
 
 

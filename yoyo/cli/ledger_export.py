@@ -113,8 +113,8 @@ def export(
             return
         from yoyo.cli.result_file import result_file
 
-        with result_file(out) as sink:
-            done = _run(work, to, file, wanted, sink.write)
+        with result_file(out) as write:
+            done = _run(work, to, file, wanted, write)
         work.out.emit(
             {"file": out, "to": to, **done._asdict()},
             lambda: f"{out}: {done.records} record(s).",

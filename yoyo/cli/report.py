@@ -50,8 +50,8 @@ def report(
         facts = _gathered(work, month, file)
         path = out if out is not None else Path(f"report-{facts.month}.html")
         text = page(facts)
-        with result_file(path) as sink:
-            sink.write(text)
+        with result_file(path) as write:
+            write(text)
         work.out.emit(
             _document(path, text, facts), lambda: _told(path, facts), trouble(facts.integrity)
         )

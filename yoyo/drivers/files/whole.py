@@ -11,20 +11,28 @@ from typing import BinaryIO, Self
 
 from yoyo.core.ledger_format import HEADER
 from yoyo.drivers.files.state import sync_dir
-from yoyo.errors import CheckpointFailed
+from yoyo.errors import StateUnwritable
 
 
 class WholeFile:
-    """Written beside its place and renamed over it when the block ends well."""
+    """Written beside its place and renamed over it when the block ends well.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A reader sees the old file or the new one, never a part; mode 0644 less the umask. `option` is
+    the one that named it.
+
+    Raises:
+        StateUnwritable: no room, no permission, no such directory; or a directory or a ledger is
+            there.
+    """
+
+    def __init__(self, path: Path, option: str = "-o") -> None:
+        self._path, self._option = path, option
         # A name that was never used: one who was killed may have left a part of the same number.
         self._part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
-        refuse_a_ledger(self._path)
+        _refuse_a_ledger(self._path, self._option)
         try:
             self._file = self._part.open("xb")
         except OSError as error:
@@ -35,7 +43,7 @@ class WholeFile:
         """Add to it.
 
         Raises:
-            CheckpointFailed: no room.
+            StateUnwritable: no room.
         """
         assert self._file is not None  # noqa: S101 - inside the block alone
         try:
@@ -63,20 +71,17 @@ class WholeFile:
         finally:
             self._part.unlink(missing_ok=True)
 
-    def _failed(self, error: OSError) -> CheckpointFailed:
-        return CheckpointFailed(
+    def _failed(self, error: OSError) -> StateUnwritable:
+        return StateUnwritable(
             f"{self._path} could not be written.",
             why=f"{error.strerror or error}.",
-            fix="Make room, or name a place that you may write to.",
+            fix=f"Make room, or name another file: {self._option} FILE, in a directory that you "
+            "may write to.",
         )
 
 
-def refuse_a_ledger(path: Path) -> None:
-    """Refuse to put a result in a ledger's place, or in that of one of its months.
-
-    Raises:
-        CheckpointFailed: a ledger's file is there.
-    """
+def _refuse_a_ledger(path: Path, option: str) -> None:
+    """Nor in the place of one of its months."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -89,10 +94,10 @@ def refuse_a_ledger(path: Path) -> None:
     finally:
         os.close(fd)
     if begins == HEADER:
-        raise CheckpointFailed(
+        raise StateUnwritable(
             f"{path} was not written: a ledger is there.",
             why="A ledger is never replaced by what is made of it.",
-            fix="Name another file.",
+            fix=f"Name another file: {option} FILE.",
         )
 
 
