@@ -39,7 +39,7 @@ def proofs_beside(ledger: Path) -> Proofs:
     """The documents that the ledger's rows name."""
     from yoyo.drivers.files.proofs import FileProofs
 
-    return FileProofs(ledger.with_suffix(".proofs"))
+    return FileProofs.beside(ledger)
 
 
 def checkpoints_beside(ledger: Path) -> Checkpoints:

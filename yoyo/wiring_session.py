@@ -22,7 +22,7 @@ def session_opener(ledger: Path, state_dir: Path, operator: str) -> Callable[[Le
 
         open_session(
             inner,
-            FileProofs(ledger.with_suffix(".proofs")),
+            FileProofs.beside(ledger),
             FileSessionMarker(state_dir, ledger),
             SystemHost(),
             place=str(ledger),

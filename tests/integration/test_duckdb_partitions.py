@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from duckdb_parts import files, life, lines_of, lives
 
-from yoyo.core.warehouse import duckdb_sql
+from yoyo.core.warehouse import column_list, quoted
 from yoyo.drivers.duckdb.partitions import DuckdbPartitions
 from yoyo.drivers.duckdb.query import DuckdbQuery
 from yoyo.errors import StateUnwritable
@@ -24,9 +24,19 @@ BLOCKS = re.findall(r"```sql\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.D
 LIMITS = QueryLimits(10_000, 60.0, 1_000_000_000)
 
 
+def view_of(folder: str) -> str:
+    """The partitions under the name and with the columns that a warehouse has."""
+    where = folder.rstrip("/") + "/*/*/*.parquet"
+    return (
+        f"CREATE OR REPLACE VIEW ledger AS\nSELECT {column_list()}\n"
+        f"FROM read_parquet({quoted(where)}, hive_partitioning=true,\n"
+        "  hive_types={'month': 'VARCHAR', 'moduleId': 'VARCHAR'});\n"
+    )
+
+
 def loaded(folder: Path, sql: str) -> list[tuple[object, ...]]:
     with duckdb.connect(":memory:") as warehouse:
-        warehouse.execute(duckdb_sql(str(folder)))
+        warehouse.execute(view_of(str(folder)))
         return warehouse.execute(sql).fetchall()
 
 

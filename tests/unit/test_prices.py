@@ -11,9 +11,9 @@ import pytest
 from cloud import GCE
 from hypothesis import given
 from hypothesis import strategies as st
+from price_files import load_price_table
 from sample_node import NODE
 
-from yoyo.config.price_table import load_price_table
 from yoyo.core.prices import (
     PriceRecordError,
     overlaps,

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from price_files import load_price_table
 
 from yoyo.config.load import Flags, load, validate
 from yoyo.config.mistakes import Report
-from yoyo.config.price_table import load_price_table, read_price_table
+from yoyo.config.price_table import read_price_table
 from yoyo.errors import BillingInvalid, ConfigInvalid
 from yoyo.model.prices import SPOT
 

@@ -13,7 +13,6 @@ from yoyo.core.ledger_format import MAX_DIGITS
 from yoyo.core.warehouse import (
     TYPES,
     bigquery_ddl,
-    duckdb_sql,
     ledger_view,
     money_view,
     quoted,
@@ -29,7 +28,7 @@ def test_every_column_is_in_every_form() -> None:
     assert set(TYPES) <= set(COLUMNS)
     ddl = bigquery_ddl("finance.ledger", "gs://bucket/ledger/")
     assert sorted(re.findall(r"^  `(\w+)`", ddl, re.MULTILINE)) == sorted([*COLUMNS, "month"])
-    for text in (typed_columns(), read_csv("x"), duckdb_sql("x"), ledger_view(("t",))):
+    for text in (typed_columns(), read_csv("x"), ledger_view(("t",))):
         assert all(name in text for name in COLUMNS)
     assert "CREATE VIEW money" in money_view()
 

@@ -42,19 +42,6 @@ _LISTS: Final = {
 _OPTIONAL: Final = ("valid_to", "provisioning")
 
 
-def load_price_table(path: Path | None = None) -> PriceTable:
-    """The table at `path`; None: the one that comes with yoyo.
-
-    Raises:
-        BillingInvalid: with every mistake as a line of `details`.
-    """
-    report = Report()
-    table = read_price_table(path, report)
-    if table is None:
-        raise table_invalid(path or SHIPPED, report)
-    return table
-
-
 def table_invalid(path: Path, report: Report) -> BillingInvalid:
     """The error for a table with these mistakes."""
     count = len(report.mistakes)

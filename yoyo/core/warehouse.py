@@ -149,13 +149,3 @@ def bigquery_ddl(table: str, uri: str) -> str:
         "  decimal_target_types = ['NUMERIC', 'BIGNUMERIC']\n"
         ");\n"
     )
-
-
-def duckdb_sql(folder: str) -> str:
-    """The same partitions as a view of DuckDB, with the same name and columns."""
-    where = folder.rstrip("/") + "/*/*/*.parquet"
-    return (
-        f"CREATE OR REPLACE VIEW ledger AS\nSELECT {column_list()}\n"
-        f"FROM read_parquet({quoted(where)}, hive_partitioning=true,\n"
-        "  hive_types={'month': 'VARCHAR', 'moduleId': 'VARCHAR'});\n"
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Self
 
 from yoyo.drivers.files.state import write_atomically
 from yoyo.errors import LedgerWriteFailed
@@ -17,6 +18,11 @@ class FileProofs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    @classmethod
+    def beside(cls, ledger: Path) -> Self:
+        """Those that the rows of that ledger name."""
+        return cls(ledger.with_suffix(".proofs"))
 
     def keep(self, document: bytes) -> str:
         """See the port."""
