@@ -109,16 +109,19 @@ def _show(out: "Output", table: "CostTable", form: str) -> None:
         out.stdout.write(cost_csv(table))
         out.stdout.flush()
     elif form == "plot":
-        from shutil import get_terminal_size
-
         from yoyo.cli.plot import bars_text
 
-        width = get_terminal_size((80, 24)).columns
-        out.print(bars_text(table, width, getattr(out.stdout, "encoding", None)))
+        out.print(bars_text(table, _columns(), getattr(out.stdout, "encoding", None)))
     elif form == "json":
         out.document(cost_document(table))
     else:
-        out.print(cost_text(table))
+        out.print(cost_text(table, _columns() if out.fancy else None))
+
+
+def _columns() -> int:
+    from shutil import get_terminal_size
+
+    return get_terminal_size((80, 24)).columns
 
 
 def _groups(text: str) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ FIGURES = (
     "tokens", "usd_per_million_tokens", "jobs",
 )  # fmt: skip
 _KEY_CHARS = 48
+# What goes first where a window is too narrow; what is not here stays.
+_SPARED = ("(boot)", "GPU h", "tokens", "jobs", "estimated", "disk", "GPU", "USD/Mtok")
+
+Drawn = list[list[str]]
 
 
 def cost_document(table: CostTable) -> dict[str, Any]:
@@ -55,24 +59,15 @@ def cost_csv(table: CostTable) -> str:
     return "".join(lines)
 
 
-def cost_text(table: CostTable) -> str:
-    """The answer for people: a table, its total, what to know about it, and where it leads."""
-    columns = list(_columns(table))
-    rows = [[*_keys(line), *(cell(line) for _, cell in columns)] for line in table.lines]
-    total = [*(["total"] + [""] * (len(table.by) - 1) if table.by else []),
-             *(cell(table.total) for _, cell in columns)]  # fmt: skip
-    head = [*table.by, *(name for name, _ in columns)]
-    drawn = [head, *rows, total] if table.by else [head, total]
-    wide = [max(len(row[place]) for row in drawn) for place in range(len(head))]
-    lines = [_span(table)]
-    for number, row in enumerate(drawn):
-        cells = [
-            f"{cell:<{width}}" if place < len(table.by) else f"{cell:>{width}}"
-            for place, (cell, width) in enumerate(zip(row, wide, strict=True))
-        ]
-        if table.by and number == len(drawn) - 1:
-            lines.append("-" * (sum(wide) + 2 * (len(wide) - 1)))
-        lines.append("  ".join(cells).rstrip())
+def cost_text(table: CostTable, width: int | None = None) -> str:
+    """The answer for people: a table, its total, what to know about it, and where it leads.
+
+    `width`: characters of a line; columns that do not fit are left out and named. None: any.
+    """
+    drawn, left_out = _fitting(table, width)
+    lines = [_span(table), *_drawn(drawn, len(table.by))]
+    if left_out:
+        lines.append(f"no room for: {', '.join(left_out)}; a wider window or --csv has them")
     if table.as_booked:
         lines.append("as booked: corrections are left out")
     elif table.corrections:
@@ -82,6 +77,42 @@ def cost_text(table: CostTable) -> str:
     if table.forecast is not None:
         lines.append(forecast_text(table.forecast))
     return "\n".join(lines)
+
+
+def _fitting(table: CostTable, width: int | None) -> tuple[Drawn, list[str]]:
+    """Head, lines and total as cells, and the columns that are left out for lack of room."""
+    every = (*table.lines, table.total) if table.by else (table.total,)
+    keys: Drawn = [[], []]
+    if table.by:
+        total = ["total", *[""] * (len(table.by) - 1)]
+        keys = [[*table.by], *map(_keys, table.lines), total]
+    cells = {name: [name, *map(cell, every)] for name, cell in _columns(table)}
+    left_out: list[str] = []
+    for name in (*_SPARED, None):
+        rows = zip(*cells.values(), strict=True)
+        drawn = [[*key, *row] for key, row in zip(keys, rows, strict=True)]
+        if width is None or sum(_wide(drawn)) + 2 * (len(drawn[0]) - 1) <= width:
+            break
+        if name in cells:
+            del cells[name]
+            left_out.append(name)
+    return drawn, left_out
+
+
+def _wide(drawn: Drawn) -> list[int]:
+    return [max(map(len, column)) for column in zip(*drawn, strict=True)]
+
+
+def _drawn(drawn: Drawn, keys: int) -> Iterator[str]:
+    wide = _wide(drawn)
+    for number, row in enumerate(drawn):
+        cells = [
+            f"{cell:<{width}}" if place < keys else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, wide, strict=True))
+        ]
+        if keys and number == len(drawn) - 1:
+            yield "-" * (sum(wide) + 2 * (len(wide) - 1))
+        yield "  ".join(cells).rstrip()
 
 
 def _keys(line: CostLine) -> list[str]:
