@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 SIGNATURE_BYTES: Final = 64  # RFC 8032, section 5.1.6
 _LIMIT_S: Final = 30.0  # of the signer's command: a person may have to touch a token
 _MOST_BYTES: Final = 8192  # of each of its outputs; a signature has 89
-_KEYGEN: Final = "name an Ed25519 key in checkpoints.key; `yoyo ledger keygen` makes one"
+_KEYGEN: Final = (
+    "Name an Ed25519 key in checkpoints.key. If it is lost: `yoyo ledger keygen --out NEW`, "
+    "then `yoyo ledger rotate NEW --lost`."
+)
 
 
 class Ed25519NoteVerifier:
