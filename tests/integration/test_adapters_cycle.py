@@ -199,7 +199,7 @@ def test_without_its_registry_nothing_is_started(world: AdapterPlace) -> None:
     assert any("verifying" in line for line in waiting.stderr)  # it asks again for a minute
     assert world.rows() == rows
     waiting.send_signal(signal.SIGINT)
-    waiting.communicate(timeout=30)
+    waiting.communicate(timeout=120)
     assert waiting.returncode == 130
     assert world.rows() == rows
     assert world.processes() == []
@@ -230,7 +230,7 @@ def test_up_killed_before_the_load_is_booked(world: AdapterPlace, settler: tuple
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     world.run(*settler)
     done = world.json("up")
     assert done["state"] == "ready"

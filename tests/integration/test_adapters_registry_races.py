@@ -116,7 +116,7 @@ def killed(place: AdapterPlace, command: tuple[str, ...], chance: random.Random)
             time.sleep(0.0005)
         time.sleep(chance.uniform(0.0, TO_THE_END_S))
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 def test_a_killed_register_is_settled_by_the_next(world: World) -> None:

@@ -22,7 +22,7 @@ def test_watch_gives_one_document_a_line_until_interrupted(here: Place) -> None:
     assert first["observed_at"] < second["observed_at"]
     assert first["frozen"] is None
     watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=30)
+    watching.communicate(timeout=120)
     assert watching.returncode == 0
 
 

@@ -43,7 +43,7 @@ def test_the_monitor_stops_an_idle_node_and_books_itself(here: Place) -> None:
                 break
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert verdicts[-1] == "stop-idle"
     assert "idle" in verdicts
     assert here.processes() == []
@@ -65,7 +65,7 @@ def test_the_monitor_spares_a_node_at_work(here: Place) -> None:
         assert here.json("monitor", "run", "--once")["verdict"] == "busy"
     finally:
         job.send_signal(signal.SIGKILL)
-        job.communicate(timeout=30)
+        job.communicate(timeout=120)
     assert here.status()["state"] == "ready"
 
 
@@ -79,7 +79,7 @@ def test_down_waits_for_work_and_does_not_cut_it_off(here: Place) -> None:
         refused = here.run("down", code=22)
         assert "--now" in refused.stderr
         here.run("down", "--now")
-        job.communicate(timeout=30)
+        job.communicate(timeout=120)
     finally:
         job.kill()
         job.wait()

@@ -122,7 +122,7 @@ def test_down_now_cuts_off_a_start_that_hangs(here: Place) -> None:
             break
     stopped = here.run("down", "--now")
     assert "tester" in stopped.stderr
-    hanging.communicate(timeout=30)
+    hanging.communicate(timeout=120)
     assert hanging.returncode == 30
     assert here.processes() == []
     assert here.events() == ["BOOT_REQUEST pending", "TEARDOWN_COMPLETE error BOOT_ABANDONED"]

@@ -19,7 +19,7 @@ def kill_somewhere(here: Place, command: tuple[str, ...], after: float) -> None:
     # A moment in time is the point here: there is no event to wait for.
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 def settled(here: Place, seed: str) -> None:

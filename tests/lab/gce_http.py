@@ -85,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send(411, b"<title>Error 411 (Length Required)!!1</title>", "text/html")
             return
         raw = self.rfile.read(int(length or 0))
+        if len(raw) < int(length or 0):
+            self.close_connection = True  # the caller died over its request: that is none
+            return
         if self.path.startswith(PREFIX):
             authorization = self.headers.get("Authorization", "")
             answer = self.server.api.answer(self.command, self.path, authorization, raw)

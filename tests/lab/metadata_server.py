@@ -146,6 +146,9 @@ class _Request(BaseHTTPRequestHandler):
             self.close_connection = True
             return self._answer(413, "the value is too long\n")
         body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # the caller died over it
+            return None
         path, _ = self._asked()
         if not self._allowed():
             return None

@@ -174,6 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
             if length > MAX_REQUEST_BYTES:
                 raise Refused(413, "too large")
             body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True  # the caller died over it
+                return
             if route is None:
                 raise Refused(404, "no such path")
             headers = {name.lower(): value for name, value in self.headers.items()}

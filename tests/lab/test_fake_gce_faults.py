@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -211,6 +212,21 @@ def test_what_the_document_does_not_have_is_refused_and_recorded(
     with FakeGce() as fake:
         assert ask(fake, target, granted(fake), verb) == status
         assert bool(fake.violations) == (status != 411)  # refused before the API sees it
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"name": "half'])
+def test_a_call_that_breaks_off_is_none(lab: Lab, sent: bytes) -> None:
+    _, fake = lab
+    head = (
+        f"POST /compute/v1/projects/{PROJECT}/global/firewalls HTTP/1.1\r\n"
+        f"Host: lab\r\nAuthorization: Bearer {granted(fake)}\r\nContent-Length: 500\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", fake.port)) as caller:
+        caller.sendall(head.encode() + sent)
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(1000) == b""
+    assert fake.violations == []
+    assert fake.paths("firewalls") == []
 
 
 def test_no_token_no_answer(lab: Lab) -> None:

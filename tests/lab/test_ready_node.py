@@ -88,7 +88,7 @@ def test_a_tunnel_carries_to_the_engine(node: LabNode) -> None:
         assert get(url, "/health") == (200, get(node.status()["endpoint"], "/health")[1])
     finally:
         tunnel.send_signal(signal.SIGINT)
-        tunnel.communicate(timeout=30)
+        tunnel.communicate(timeout=120)
     assert tunnel.returncode == 130
 
 

@@ -66,7 +66,7 @@ def tunnel(
       yoyo tunnel --node l4 --port 8080
     """
     with session(json=json, node=node, config=config, sets=sets) as work:
-        import signal
+        from time import sleep
 
         from yoyo.ops.remote import open_tunnel
 
@@ -74,7 +74,8 @@ def tunnel(
         endpoint = open_tunnel(context, port)
         shown = {"node_id": context.node.name, "endpoint": endpoint.url}
         work.out.emit(shown, lambda: f"{context.node.name} is at {endpoint.url} until Ctrl-C")
-        signal.pause()
+        while True:
+            sleep(1)  # not for ever: a signal just before the call would not end it
 
 
 @key.command("rotate")
