@@ -169,6 +169,17 @@ send_later() {
   )
 }
 
+# note_clock: keeps how many seconds the clock is ahead of Google's, by which the metadata server
+# dates its answers and the machine is paid. Goes out with the next write.
+note_clock() {
+  local headers date
+  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
+  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
+  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
+    keep_value clock "$(($(date +%s) - date))"
+  fi
+}
+
 # What is really armed, read back from systemd.
 armed_guards() {
   local armed=''
@@ -485,6 +496,17 @@ send_later() {
       send_state now
     } 7>&- 8>&- 9>&- </dev/null >/dev/null 2>&1 &
   )
+}
+
+# note_clock: keeps how many seconds the clock is ahead of Google's, by which the metadata server
+# dates its answers and the machine is paid. Goes out with the next write.
+note_clock() {
+  local headers date
+  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
+  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
+  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
+    keep_value clock "$(($(date +%s) - date))"
+  fi
 }
 
 # What is really armed, read back from systemd.
@@ -2075,20 +2097,8 @@ WantedBy=multi-user.target
 YOYO_FILE
 }
 
-# Google's metadata server dates its answers by Google's clock, by which the machine is paid. Sent
-# with the key's digest, without which the node is not of use: so it is there when it is looked for.
-note_clock() {
-  local headers date
-  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
-  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
-  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
-    keep_value clock "$(($(date +%s) - date))"
-  fi
-}
-
 step_key() {
   local CHANGED=no
-  note_clock || true
   install_key_scripts
   if [[ $CHANGED == yes ]]; then
     systemctl --no-reload --quiet enable yoyo-key.service
@@ -2160,6 +2170,7 @@ sha256sum <"$ETC/engine.key" >"$RUN/key-in-use"
 keep_value request "$(metadata instance/attributes/yoyo-request || true)"
 keep_value guards "$(armed_guards)"
 keep_value cert-sha256 "$(openssl x509 -in "$ETC/tls-cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)"
+note_clock || true
 # Of the key itself, without the newline of its file.
 publish_now key-sha256 "$(tr -d '\n' <"$ETC/engine.key" | sha256sum | cut -d ' ' -f 1)"
 YOYO_FILE
