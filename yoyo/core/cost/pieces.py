@@ -97,7 +97,7 @@ def cut(facts: Facts, remarks: Remarks) -> Iterator[Piece]:
 
 
 def _labels(spell: Spell, at: datetime, adapter: str) -> Labels:
-    day = at.strftime("%Y-%m-%d")
+    day = at.isoformat()[:10]
     operator = spell.operator_id or UNKNOWN
     return spell.module_id, spell.node_id, day, day[:7], adapter, operator, spell.guard
 
@@ -126,19 +126,16 @@ def _closed(
         return
     remarks.side_by_side += split.side_by_side
     rest_seconds, rest = split.boot[0] + split.idle[0], split.boot[1] + split.idle[1]
-    whole = Piece(
+    used = _ZERO
+    if not facts.adapters:
+        used, rest = sum((part for part, _ in split.work.values()), _ZERO), cost
+    yield Piece(
         _labels(spell, row.timestamp, IDLE), gpu_usd=rest, idle_usd=split.idle[1],
         boot_usd=split.boot[1], billed_usd=rest if billed else _ZERO, unpriced=unpriced,
-        gpu_seconds=rest_seconds, boot_seconds=split.boot[0],
+        gpu_seconds=rest_seconds + used, work_seconds=used, boot_seconds=split.boot[0],
     )  # fmt: skip
     if not facts.adapters:
-        used = sum((part for part, _ in split.work.values()), _ZERO)
-        yield whole._replace(
-            gpu_usd=cost, billed_usd=cost if billed else _ZERO,
-            gpu_seconds=rest_seconds + used, work_seconds=used,
-        )  # fmt: skip
         return
-    yield whole
     for adapters, (part, amount) in split.work.items():
         yield Piece(
             _labels(spell, row.timestamp, adapters or BASE), gpu_usd=amount,
@@ -150,7 +147,7 @@ def _disk(facts: Facts, row: Row, operator: str) -> Piece:
     amounts = facts.money.get(row.seq)
     usd = (amounts.cost_usd if amounts is not None else row.entry.cost_usd) or _ZERO
     billed = usd if amounts is not None and amounts.billed else _ZERO
-    day = row.timestamp.strftime("%Y-%m-%d")
+    day = row.timestamp.isoformat()[:10]
     entry = row.entry
     labels = (entry.module_id, entry.node_id, day, day[:7], DISK, operator or UNKNOWN, DISK)
     return Piece(labels, disk_usd=usd, billed_usd=billed)

@@ -28,33 +28,37 @@ def sound_columns(block: bytes, lines: list[bytes]) -> list[list[bytes]] | None:
     return columns
 
 
-def rows_of(columns: Sequence[Iterable[bytes]], lines: Iterable[int]) -> list[Row]:
+def rows_of(columns: Sequence[Sequence[bytes]], lines: Iterable[int]) -> list[Row]:
     """The rows that `decode_row` would give for columns that are sound; `lines` their numbers."""
-    return [
-        _row_of(fields, line)
-        for fields, line in zip(zip(*columns, strict=True), lines, strict=True)
-    ]
-
-
-def _row_of(fields: tuple[bytes, ...], line: int) -> Row:
-    text = b"\n".join(fields).decode().split("\n")
-    ratio, tokens, seconds, cost = text[8:12]
-    entry = Entry(
-        _KINDS[text[2]],
-        text[3],
-        text[4],
-        text[5],
-        _STATUSES[text[12]],
-        text[14],
-        text[13],
-        text[6],
-        tuple(text[7].split(";")) if text[7] else (),
-        Decimal(ratio) if ratio else None,
-        int(tokens) if tokens else None,
-        Decimal(seconds) if seconds else None,
-        Decimal(cost) if cost else None,
+    if not columns[0]:
+        return []
+    # A whole column at a time: no field of a sound line holds a newline.
+    (
+        ids, times, kinds, modules, nodes, jobs, inputs, adapters, ratios, tokens, seconds, costs,
+        statuses, codes, operators, seqs, hashes,
+    ) = (b"\n".join(column).decode().split("\n") for column in columns)  # fmt: skip
+    entries = map(
+        Entry,
+        map(_KINDS.__getitem__, kinds),
+        modules,
+        nodes,
+        jobs,
+        map(_STATUSES.__getitem__, statuses),
+        operators,
+        codes,
+        inputs,
+        (tuple(each.split(";")) if each else () for each in adapters),
+        _decimals(ratios),
+        (int(each) if each else None for each in tokens),
+        _decimals(seconds),
+        _decimals(costs),
     )
-    return Row(entry, text[0], datetime.fromisoformat(text[1]), int(text[15]), text[16], line)
+    moments = map(datetime.fromisoformat, times)
+    return list(map(Row, entries, ids, moments, map(int, seqs), hashes, lines))
+
+
+def _decimals(texts: Iterable[str]) -> list[Decimal | None]:
+    return [Decimal(each) if each else None for each in texts]
 
 
 def _framed(columns: list[list[bytes]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -47,7 +48,8 @@ class Spells(NamedTuple):
     disks: tuple[tuple[Row, str], ...]  # DISK_COST rows, each with the operator of its life
 
 
-class _Open(NamedTuple):
+@dataclass(slots=True)
+class _Open:
     row: Row  # the one that opened it
     booted_at: datetime | None = None
     stopper: str = ""  # the operator of its teardown request
@@ -74,9 +76,9 @@ def spells_of(rows: Iterable[Row]) -> Spells:
             stopper = entry.operator_id if kind is EventType.TEARDOWN_REQUEST else ""
             begun.append(_Open(row, stopper=stopper))
         elif kind is EventType.BOOT_COMPLETE and place is not None:
-            begun[place] = begun[place]._replace(booted_at=row.timestamp)
+            begun[place].booted_at = row.timestamp
         elif kind is EventType.TEARDOWN_REQUEST and place is not None:
-            begun[place] = begun[place]._replace(stopper=entry.operator_id)
+            begun[place].stopper = entry.operator_id
         elif kind in CLOSING:
             if place is None:
                 found.append(_closed(_Open(row), row))

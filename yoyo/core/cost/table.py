@@ -233,9 +233,9 @@ def _notes(
 def _elsewhere(accounts: Accounts, window: Window) -> Decimal:
     """Cost in rows that should have none; a plain sum over the column would hold it."""
     rows = (
-        row.entry.cost_usd or _ZERO
+        row.entry.cost_usd
         for row in accounts.rows
-        if window.holds(row.timestamp) and not _books(row.entry)
+        if row.entry.cost_usd and not _books(row.entry) and window.holds(row.timestamp)
     )
     jobs = (job.cost_usd for job in accounts.jobs if window.holds(span_of(job.period)[0]))
     return sum(jobs, _ZERO) + sum(rows, _ZERO)

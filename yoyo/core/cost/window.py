@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from yoyo.model.accounts import GROUPS, Wanted
@@ -74,6 +75,7 @@ def wanted_for(by: Sequence[str], grain: str = "hour") -> Wanted:
     )
 
 
+@lru_cache(maxsize=4096)  # of many jobs and lives there are few periods
 def span_of(period: str) -> tuple[datetime, datetime]:
     """First moment of an hour or a day as `JobSums.period` has it, and of the next."""
     start = datetime.fromisoformat(period).replace(tzinfo=UTC)

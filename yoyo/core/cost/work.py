@@ -16,7 +16,7 @@ from yoyo.core.cost.spells import Spell
 from yoyo.core.cost.window import span_of
 from yoyo.model.accounts import JobSums
 
-_MICRO = Decimal("0.000001")
+_MICRO, _ZERO = Decimal("0.000001"), Decimal(0)
 _ONE = timedelta(microseconds=1)
 _DIGITS = 18  # after the point, docs/formats/ledger.md
 _MICRO_UNITS = 10**12
@@ -120,18 +120,21 @@ def split_of(
     if not seconds:
         return None
     boot = min(boot, seconds)
-    room, asked = seconds - boot, sum(work.values(), Decimal(0))
-    scale = room / asked if asked > room else Decimal(1)
-    parts = {name: max(part * scale, Decimal(0)) for name, part in sorted(work.items())}
-    parts = {name: part.quantize(_MICRO, ROUND_DOWN) for name, part in parts.items()}
-    idle = max(seconds - boot - sum(parts.values(), Decimal(0)), Decimal(0))
+    room, asked = seconds - boot, sum(work.values(), _ZERO)
+    if asked > room:
+        scale = room / asked
+        work = {name: part * scale for name, part in work.items()}
+    parts = {
+        name: max(part, _ZERO).quantize(_MICRO, ROUND_DOWN) for name, part in sorted(work.items())
+    }
+    idle = max(room - sum(parts.values(), _ZERO), _ZERO)
 
     def price(part: Decimal) -> Decimal:
         return (usd * part / seconds).quantize(_MICRO, ROUND_DOWN)
 
     paid = {name: (part, price(part)) for name, part in parts.items() if part}
     boot_usd = price(boot)
-    rest = usd - boot_usd - sum((amount for _, amount in paid.values()), Decimal(0))
+    rest = usd - boot_usd - sum([amount for _, amount in paid.values()], _ZERO)
     if idle:
         return Split(paid, (boot, boot_usd), (idle, rest), asked > room)
     # Millionths that rounding left belong to whatever used the seconds.
@@ -141,4 +144,4 @@ def split_of(
         paid[name] = (used, amount + rest)
     else:
         boot_usd += rest
-    return Split(paid, (boot, boot_usd), (idle, Decimal(0)), asked > room)
+    return Split(paid, (boot, boot_usd), (idle, _ZERO), asked > room)

@@ -6,11 +6,11 @@ by the same rules. It has the jobs of each day as sums and every other row as it
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from yoyo.core.ledger_format import BadLine, seq_of
 from yoyo.core.warehouse import quoted
 from yoyo.drivers.duckdb.cache import cache_of, holds, note_for, parquet_of, write_whole
 from yoyo.drivers.duckdb.lines import Misplaced, rows_of_lines
@@ -72,28 +72,32 @@ def read_days(
     table = f"read_parquet([{paths}])"
     try:
         count, first, last = times_of(connection, table)
-        found = connection.execute(f"SELECT unnest(others) FROM {table}").fetchall()  # noqa: S608
+        # No quote can stand behind the second comma from the right: it is always that of seq.
+        found = connection.execute(
+            "SELECT CAST(split_part(line, ',', -2) AS BIGINT) AS seq, line"  # noqa: S608
+            f" FROM (SELECT unnest(others) AS line FROM {table}) ORDER BY seq"
+        ).fetchall()
         jobs = jobs_of(connection, table, wanted)
     except module.Error as error:
         raise NotSound from error
     if count != sum(source.rows for _, source in months):
         raise NotSound
-    rows = _rows([line.encode() for (line,) in found], [source for _, source in months])
+    rows = _rows(found, [source for _, source in months])
     return Fold(jobs, rows, count, first, last)
 
 
-def _rows(lines: list[bytes], sources: Sequence[Source]) -> list[Row]:
+def _rows(numbered: list[tuple[int, str]], sources: Sequence[Source]) -> list[Row]:
+    """Those rows, each of the month that has its number."""
+    seqs = [seq for seq, _ in numbered]
+    rows: list[Row] = []
+    end = 0
     try:
-        numbered = sorted((seq_of(line), line) for line in lines)
-        rows: list[Row] = []
-        place = 0
         for source in sources:
-            begin = place
-            while place < len(numbered) and numbered[place][0] <= source.last_seq:
-                place += 1
-            rows += rows_of_lines(source, [line for _, line in numbered[begin:place]])
-    except (BadLine, Misplaced) as error:
+            begin, end = end, bisect_right(seqs, source.last_seq, end)
+            lines = [line.encode() for _, line in numbered[begin:end]]
+            rows += rows_of_lines(source, lines, seqs[begin:end])
+    except Misplaced as error:
         raise NotSound from error
-    if len(rows) != len(lines):
+    if len(rows) != len(numbered):
         raise NotSound
     return rows
