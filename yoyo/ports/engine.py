@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from yoyo.model.adapter import Loaded
-from yoyo.model.engine import Completion, Health, Load, Slots
-from yoyo.model.machine import Endpoint
+if TYPE_CHECKING:
+    from yoyo.model.adapter import Loaded
+    from yoyo.model.engine import Completion, Health, Load, Slots
+    from yoyo.model.machine import Endpoint
 
 
 class Engine(Protocol):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from yoyo.drivers.llamacpp import adapters
 from yoyo.drivers.llamacpp.http import (
     HttpError,
     WrongCertificate,
@@ -20,12 +19,13 @@ from yoyo.drivers.llamacpp.http import (
     parse_url,
 )
 from yoyo.errors import EngineFailed
-from yoyo.model.adapter import Loaded
 from yoyo.model.engine import Completion, Health, Load, Slots
 from yoyo.model.machine import Endpoint
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
+
+    from yoyo.model.adapter import Loaded
 
 PROCESSING = "llamacpp:requests_processing"
 DEFERRED = "llamacpp:requests_deferred"
@@ -85,12 +85,16 @@ class LlamaServerClient:
 
     def adapters(self, endpoint: Endpoint, timeout: float = 2.0) -> tuple[Loaded, ...]:
         """GET /lora-adapters."""
+        from yoyo.drivers.llamacpp import adapters  # most looks at a node ask nothing of them
+
         return adapters.loaded(endpoint, timeout)
 
     def rescale(
         self, endpoint: Endpoint, scales: Mapping[int, float], timeout: float = 10.0
     ) -> None:
         """POST /lora-adapters, then a request to each slot that drops what it has cached."""
+        from yoyo.drivers.llamacpp import adapters
+
         adapters.rescale(endpoint, scales, timeout)
 
     def complete(
@@ -112,6 +116,8 @@ class LlamaServerClient:
             "stream_options": {"include_usage": True},
         }
         if scales:
+            from yoyo.drivers.llamacpp import adapters
+
             body["lora"] = adapters.lora_field(scales)
             # Off by default where there are adapters; safe here, since every scale is named.
             body["cache_prompt"] = True
