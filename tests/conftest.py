@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from cli import Place
     from lab import Lab
     from lab_commands import LabPlace
+
+# What a shell starts in the background ignores SIGINT, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a loaded machine an example may take as long as it takes.
 settings.register_profile("no deadline", deadline=None)
