@@ -15,10 +15,14 @@ from html_checks import Page, dangers
 from typer.testing import CliRunner, Result
 
 from yoyo.cli.report import report
+from yoyo.core.clocks import skew_entries
+from yoyo.core.lives import Life
 from yoyo.core.report.facts import ReportFacts
 from yoyo.core.report.page import page
 from yoyo.drivers.files.accounts import PlainAccounts
-from yoyo.errors import CheckpointMismatch, LedgerCorrupt, LedgerRowRefused
+from yoyo.errors import CheckpointMismatch, LedgerCorrupt, LedgerRowRefused, StateUnwritable
+from yoyo.model.ids import ModuleId, NodeName
+from yoyo.model.machine import Clocks
 from yoyo.ops.audit.checkpoint import checkpoint
 from yoyo.ops.report import ReportQuestion, gather, last_month, month_span, trouble
 from yoyo.wiring_audit import bare_audit_context
@@ -112,6 +116,29 @@ def test_a_report_replaces_the_one_before_it(ledger: Path, tmp_path: Path) -> No
     for _ in range(2):
         assert run("--month", "2026-10", "--file", ledger, "-o", out).exit_code == 0
     assert sorted(each.name for each in tmp_path.iterdir()) == ["ledger.csv", "r.html"]
+
+
+@pytest.mark.parametrize("place", [".", "/"])
+def test_a_directory_in_its_place(ledger: Path, place: str) -> None:
+    done = run("--month", "2026-10", "--file", ledger, "-o", place)
+    assert isinstance(done.exception, StateUnwritable), done.output
+    assert "could not be written" in done.exception.what
+
+
+def test_clocks_that_were_off_are_named_and_fail_nothing(tmp_path: Path) -> None:
+    """A node may say of its clock whatever it likes."""
+    house = Audited(tmp_path / "house")
+    asked = ReportQuestion(*month_span("2026-10"), house.clock.now(), "1", "ledger.csv")
+    house.book(1)
+    before = gather(house.ctx, PlainAccounts(), asked)
+    assert "Clocks" not in [check.what for check in before.integrity.checks]
+    life = Life("the-life", NodeName("l4"), ModuleId("acme"), house.clock.now())
+    for entry in skew_entries(life, Clocks(node_s=99, here_s=0), "alice"):
+        house.ctx.ledger.append(entry)
+    after = gather(house.ctx, PlainAccounts(), asked)
+    (told,) = [check for check in after.integrity.checks if check.what == "Clocks"]
+    assert told.result is True
+    assert "1 was off by more than 2 s, at most by +99 s, that of node l4" in told.detail
 
 
 def test_signed_checkpoints_are_part_of_the_statement(tmp_path: Path) -> None:

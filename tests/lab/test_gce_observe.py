@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,7 +16,7 @@ from light_host import identity
 
 from yoyo.drivers.gce.memory import parse_time
 from yoyo.errors import CloudDenied
-from yoyo.model.machine import MachineState, Observation, StopCause
+from yoyo.model.machine import Clocks, MachineState, Observation, StopCause
 
 
 @pytest.fixture
@@ -320,3 +321,18 @@ def test_a_spoilt_cache_is_as_none(live: Rig, text: str) -> None:
     (live.place / "one" / "nodes" / "l4" / "seen.json").write_text(text)
     again = look(live)
     assert (again.state, again.endpoint) == (seen.state, seen.endpoint)
+
+
+def test_distances_of_clocks_are_remembered_and_checked(live: Rig) -> None:
+    live.up()
+    live.until(lambda seen: seen.endpoint is not None)
+    place = live.place / "one" / "nodes" / "l4" / "seen.json"
+    kept = json.loads(place.read_text())
+    for told, found in (
+        ({"node_s": 3, "here_s": -12}, Clocks(3, -12)),
+        ({"node_s": "3", "here_s": True}, Clocks()),
+        ({"node_s": 1.5, "here_s": 10**13}, Clocks()),
+        ({}, Clocks()),
+    ):
+        place.write_text(json.dumps({**kept, "clocks": told}))
+        assert look(live).clocks == found

@@ -202,15 +202,12 @@ def test_a_key_of_another_life_is_waited_out(node: Node) -> None:
     assert key.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize(
-    ("google_ahead_s", "expected"), [(0, {0, 1}), (3600, {-3600, -3599}), (-45, {45, 46})]
-)
-def test_the_node_says_how_far_its_clock_is_off(
-    node: Node, google_ahead_s: int, expected: set[int]
-) -> None:
+@pytest.mark.parametrize("google_ahead_s", [0, 3600, -45])
+def test_the_node_says_how_far_its_clock_is_off(node: Node, google_ahead_s: int) -> None:
     node.metadata.ahead_s = google_ahead_s
     node.bash("announce_boot; note_clock; publish_now phase running")
-    assert int(node.metadata.published["clock"]) in expected
+    # The date is cut to the second, and some time goes by before the node's own is read.
+    assert -google_ahead_s <= int(node.metadata.published["clock"]) <= -google_ahead_s + 10
 
 
 def test_an_answer_without_a_date_says_nothing_of_the_clock(node: Node) -> None:

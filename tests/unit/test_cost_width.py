@@ -48,12 +48,7 @@ def test_no_line_of_the_table_is_wider_than_the_window(found: CostTable, width: 
     assert [each for each in whole if each.replace("_", " ") not in missing] == shown
     assert set(shown) >= ALWAYS
     drawn = text.splitlines()[1 : 3 + len(found.lines) + (1 if found.by else -len(found.lines))]
-    if set(whole) - set(shown) != set(whole) - ALWAYS - {
-        *found.by,
-        "billed",
-        "running",
-        "unpriced",
-    }:
+    if len(missing) < SPARED:
         assert max(map(len, drawn)) <= width
 
 

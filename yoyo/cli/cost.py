@@ -1,5 +1,7 @@
 """The command that says what things cost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,17 +73,12 @@ def cost(
     if plot_to is not None and plot_to.suffix.lower() not in _SUFFIXES:
         raise typer.BadParameter("the name ends in neither .svg nor .png", param_hint="--plot-to")
     with session(json=json, config=config, sets=sets) as work:
-        import gc
-
         from yoyo.cli.share import Share
         from yoyo.ops.cost import Question
         from yoyo.ops.cost import cost as answer
         from yoyo.wiring import ledger_for
         from yoyo.wiring_audit import accounts_reader
 
-        # Rows by the ten thousand live until the end and hold no cycle: looking for some took a
-        # tenth of the time.
-        gc.disable()
         start = time_option(since, "--since", work)
         end = time_option(until, "--until", work)
         if start is not None and end is not None and start >= end:
@@ -90,7 +87,7 @@ def cost(
         settings = work.loaded.settings if file is None else None
         ledger = ledger_for(ledger_path(work, file))
         reader = accounts_reader(engine, ledger.parts())
-        with Share(work.out, "reading") as share:
+        with Share(work.out, "reading") as share, _without_collection():
             table = answer(
                 ledger, reader, question, now=datetime.now(UTC),
                 nodes=settings.nodes if settings is not None else (), progress=share,
@@ -101,6 +98,18 @@ def cost(
             write_plot(table, plot_to)
             work.out.note(f"wrote {plot_to}")
         _show(work.out, table, "json" if json else "csv" if csv else "plot" if plot else "")
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Rows by the ten thousand hold no cycle: looking for some took a tenth of the time."""
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _show(out: "Output", table: "CostTable", form: str) -> None:

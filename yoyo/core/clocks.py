@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from yoyo.core.lives import Life
+from yoyo.core.wording import counted
 from yoyo.model.ledger import (
     CLOCK_SKEW,
     CLOCK_STEP,
@@ -69,8 +70,9 @@ class BookedClocks(NamedTuple):
     def text(self) -> str:
         """In words, for the report."""
         said = (
-            f"The host's clock was set {self.steps:,} time(s). Clocks were held against the "
-            f"platform's {self.measured:,} time(s); {self.off:,} were off by more than {BOUND_S} s"
+            f"The host's clock was set {counted(self.steps, 'time')}. Clocks were held against the "
+            f"platform's {counted(self.measured, 'time')}; {counted(self.off, 'was', 'were')} off "
+            f"by more than {BOUND_S} s"
         )
         if self.worst is None:
             return f"{said}."

@@ -10,7 +10,7 @@ from yoyo.core.lives import Book, Life
 from yoyo.core.settle import closing, closing_without_machine, settle_jobs, settle_life
 from yoyo.errors import BootFailed, ForeignNode, NodeBusy, StopFailed, YoyoError
 from yoyo.model.engine import Health
-from yoyo.model.ledger import CompletionStatus, EventType
+from yoyo.model.ledger import CLOCK_SKEW, CompletionStatus, EventType
 from yoyo.model.machine import MachineState, Observation
 from yoyo.ops.book import booked
 from yoyo.ops.context import Context
@@ -46,6 +46,8 @@ def settle(ctx: Context, seen: Observation, *, healthy: bool) -> tuple[Book, lis
     notes = []
     for item in entries:
         booked(ctx, item)
+        if item.error_code == CLOCK_SKEW:
+            continue  # nothing that was left open
         what = item.error_code or item.completion_status
         notes.append(f"settled: {item.event_type} of {item.job_id} ({what})")
     rested = seen.state is MachineState.STOPPED and book_disk(ctx, book, seen) is not None

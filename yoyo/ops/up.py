@@ -343,5 +343,6 @@ def _result(
         already_up=already_up,
         guards=seen.guards,
         seconds=ctx.clock.monotonic() - begun,
-        notes=(*notes, *skew_notes(seen.clocks)),
+        # Of a node that was up already they are as old as its start.
+        notes=(*notes, *(() if already_up else skew_notes(seen.clocks))),
     )

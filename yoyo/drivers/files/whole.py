@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from errno import EISDIR
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -17,7 +18,7 @@ from yoyo.errors import StateUnwritable
 class WholeFile:
     """Written beside its place and renamed over it when the block ends well.
 
-    A reader sees the old file or the new one, never a part; mode 0644 less the umask. `option` is
+    A reader sees the old file or the new one, never a part; mode 0666 less the umask. `option` is
     the one that named it.
 
     Raises:
@@ -28,12 +29,14 @@ class WholeFile:
     def __init__(self, path: Path, option: str = "-o") -> None:
         self._path, self._option = path, option
         # A name that was never used: one who was killed may have left a part of the same number.
-        self._part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
+        self._part = path.parent / f".{path.name}.{os.urandom(6).hex()}.part"
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         _refuse_a_ledger(self._path, self._option)
         try:
+            if not self._path.name:
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
             self._file = self._part.open("xb")
         except OSError as error:
             raise self._failed(error) from error
@@ -67,7 +70,8 @@ class WholeFile:
                 self._part.replace(self._path)
                 sync_dir(self._path.parent)
         except OSError as failure:
-            raise self._failed(failure) from failure
+            if kind is None:
+                raise self._failed(failure) from failure
         finally:
             self._part.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from yoyo.drivers.gce.faults import CloudFault, wrapped
@@ -25,6 +25,7 @@ _CALL_TIMEOUT_S = 60.0
 _WAIT_TIMEOUT_S = 150.0  # zoneOperations.wait answers within 2 minutes, done or not
 _READ_TRIES = 4
 _SENDS = 5
+_PROMPT = timedelta(seconds=3)  # an operation's date tells the clocks' distance to this
 _TRANSIENT = (0, 408, 429, 500, 502, 503, 504)
 
 
@@ -198,8 +199,11 @@ class Cloud:
 def ahead_s(operation: Document, sent: datetime, answered: datetime) -> int | None:
     """Seconds that a clock is ahead of Google's, which dated the operation between those two.
 
-    Of what is possible the least, so that a slow answer is no skew; None: there is no date.
+    Of what is possible the least, so that a slow answer is no skew; None: there is no date, or the
+    answer took too long to say anything.
     """
+    if answered - sent > _PROMPT:
+        return None
     try:
         inserted = datetime.fromisoformat(operation["insertTime"])
         least, most = (round((at - inserted).total_seconds()) for at in (sent, answered))

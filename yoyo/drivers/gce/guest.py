@@ -20,7 +20,7 @@ _STEP_NAME = re.compile(r"[a-z][a-z0-9-]{0,20}\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _GUARD = re.compile(r"([a-z-]{1,20})=([0-9]{1,9})\Z")
 _HOST_KEY = re.compile(r"[A-Za-z0-9+/]{16,2000}={0,2}\Z")
-_SECONDS = re.compile(r"-?[0-9]{1,11}\Z")
+_SECONDS = re.compile(r"-?[0-9]{1,11}\Z")  # 3,000 years
 _CAUSES = {
     "dead-man": StopCause.DEAD_MAN,
     "lifetime": StopCause.LIFETIME,

@@ -21,6 +21,7 @@ from yoyo.model.ids import NodeName, Secret
 from yoyo.model.machine import Clocks, Endpoint, GuardStatus, MachineState, Observation
 
 _MAX_BYTES = 1 << 20
+_MOST_S = 10**11  # 3,000 years, as guest.py takes them
 
 
 class Seen(NamedTuple):
@@ -34,7 +35,7 @@ class Seen(NamedTuple):
     started_at: str
     guards: dict[str, str | None]  # name -> when it fires, ISO 8601
     host_keys: dict[str, str]  # key type -> base64
-    clocks: dict[str, int | None]  # the fields of Clocks
+    clocks: dict[str, int | None]  # the fields of Clocks, once checked
     at: str
 
 
@@ -288,5 +289,10 @@ def as_observation(seen: Seen, key: Secret) -> Observation:
             GuardStatus(name, at is not None, parse_time(at), f"as seen at {seen.at}")
             for name, at in seen.guards.items()
         ),
-        clocks=Clocks(*map(seen.clocks.get, Clocks._fields)),
+        clocks=Clocks(*(_whole(seen.clocks.get(name)) for name in Clocks._fields)),
     )
+
+
+def _whole(seconds: object) -> int | None:
+    """A file that was damaged may hold anything."""
+    return seconds if type(seconds) is int and abs(seconds) < _MOST_S else None
