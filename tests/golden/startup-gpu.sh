@@ -159,17 +159,6 @@ send_later() {
   )
 }
 
-# note_clock: keeps how many seconds the clock is ahead of Google's, by which the metadata server
-# dates its answers and the machine is paid. Goes out with the next write.
-note_clock() {
-  local headers date
-  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
-  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
-  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
-    keep_value clock "$(($(date +%s) - date))"
-  fi
-}
-
 # What is really armed, read back from systemd.
 armed_guards() {
   local armed=''
@@ -486,17 +475,6 @@ send_later() {
       send_state now
     } 7>&- 8>&- 9>&- </dev/null >/dev/null 2>&1 &
   )
-}
-
-# note_clock: keeps how many seconds the clock is ahead of Google's, by which the metadata server
-# dates its answers and the machine is paid. Goes out with the next write.
-note_clock() {
-  local headers date
-  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
-  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
-  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
-    keep_value clock "$(($(date +%s) - date))"
-  fi
 }
 
 # What is really armed, read back from systemd.
@@ -2083,6 +2061,17 @@ set -euo pipefail
 . "${YOYO_ROOT:-}/usr/local/lib/yoyo/lib.sh"
 # shellcheck source=/dev/null
 . "$LIB/store.sh"
+
+# note_clock: keeps how many seconds the clock is ahead of Google's, by which the metadata server
+# dates its answers and the machine is paid. Goes out with the next write. No guard has a use for it.
+note_clock() {
+  local headers date
+  headers=$(metadata instance/attributes/yoyo-request --output /dev/null --dump-header -) || return 0
+  date=$(sed -n 's/\r$//; s/^[Dd]ate: //p' <<<"$headers")
+  if [[ -n $date ]] && date=$(date --date "$date" +%s); then
+    keep_value clock "$(($(date +%s) - date))"
+  fi
+}
 
 # refuse WHAT: the engine is not started. The startup script, which runs at every boot, fetches
 # what differs and starts it then.

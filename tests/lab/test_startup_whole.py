@@ -21,6 +21,7 @@ from sample_startup import CPU
 from startup_parts import BOOT_ID, REQUEST, Node, Server, node_in, reply
 
 KEY = "a1" * 32
+NOTE_CLOCK = (Path(__file__).parents[2] / "templates/startup/clock.sh.j2").read_text()
 WEIGHTS = b"GGUF" + bytes(5000)
 STEPS = ["guards", "identity", "dpkg", "packages", "gpu", "engine"]
 STEPS += ["weights", "key", "unit", "health"]
@@ -205,14 +206,14 @@ def test_a_key_of_another_life_is_waited_out(node: Node) -> None:
 @pytest.mark.parametrize("google_ahead_s", [0, 3600, -45])
 def test_the_node_says_how_far_its_clock_is_off(node: Node, google_ahead_s: int) -> None:
     node.metadata.ahead_s = google_ahead_s
-    node.bash("announce_boot; note_clock; publish_now phase running")
+    node.bash(f"{NOTE_CLOCK}\nannounce_boot; note_clock; publish_now phase running")
     # The date is cut to the second, and some time goes by before the node's own is read.
     assert -google_ahead_s <= int(node.metadata.published["clock"]) <= -google_ahead_s + 10
 
 
 def test_an_answer_without_a_date_says_nothing_of_the_clock(node: Node) -> None:
     node.metadata.ahead_s = None
-    done = node.bash("announce_boot; note_clock; publish_now phase running")
+    done = node.bash(f"{NOTE_CLOCK}\nannounce_boot; note_clock; publish_now phase running")
     assert done.returncode == 0
     assert "clock" not in node.metadata.published
 
