@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from pathlib import Path
 
 import pytest
+from local_parts import await_end
 
 from yoyo.drivers.convert.converter import SCRIPT, LlamaCppConverter
 from yoyo.errors import AdapterInvalid
@@ -81,18 +81,6 @@ class Place:
         assert not self.target.exists()
         assert not self.target.with_name("adapter.gguf.part").exists()
         return caught.value
-
-
-def ends(pid: int, within_s: float = 60.0) -> bool:
-    """Whether a process that is not this one's child ends: a killed one may still be on its way."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([process], [], [], within_s)[0])
-    finally:
-        os.close(process)
 
 
 @pytest.fixture
@@ -175,7 +163,7 @@ def test_one_that_hangs_is_ended_with_all_its_processes(place: Place) -> None:
     first, second = map(int, (place.peft / "pids").read_text().split())
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
-    assert ends(second)
+    await_end(second)
     assert not place.target.with_name("adapter.gguf.part").exists()
 
 
