@@ -65,7 +65,7 @@ class BookedClocks(NamedTuple):
     steps: int  # how often the host's clock was set
     measured: int  # how often a clock was held against the platform's
     off: int  # of those, by more than BOUND_S seconds
-    worst: Entry | None  # the one that was off most
+    worst: tuple[int, str] | None  # of the one that was off most: seconds, and whose (node_id)
 
     def text(self) -> str:
         """In words, for the report."""
@@ -76,25 +76,24 @@ class BookedClocks(NamedTuple):
         )
         if self.worst is None:
             return f"{said}."
-        whose = "the host" if self.worst.node_id == LEDGER_NODE else f"node {self.worst.node_id}"
-        return f"{said}, at most by {_skew_of(self.worst):+,d} s, that of {whose}."
+        seconds, node_id = self.worst
+        whose = "the host" if node_id == LEDGER_NODE else f"node {node_id}"
+        return f"{said}, at most by {seconds:+,d} s, that of {whose}."
 
 
 def clocks_of(entries: Iterable[Entry]) -> BookedClocks:
     """Count the rows about clocks; what is misspelt counts as not measured."""
-    steps = measured = off = 0
-    worst: Entry | None = None
+    steps = measured = 0
+    off: list[tuple[int, str]] = []
     for entry in entries:
         steps += entry.error_code == CLOCK_STEP
         skew = _skew_of(entry)
-        if skew is None:
-            continue
-        measured += 1
-        if abs(skew) > BOUND_S:
-            off += 1
-            if worst is None or abs(skew) > abs(_skew_of(worst) or 0):
-                worst = entry
-    return BookedClocks(steps, measured, off, worst)
+        if skew is not None:
+            measured += 1
+            if abs(skew) > BOUND_S:
+                off.append((skew, entry.node_id))
+    worst = max(off, key=lambda each: abs(each[0]), default=None)
+    return BookedClocks(steps, measured, len(off), worst)
 
 
 def _skew_of(entry: Entry) -> int | None:
